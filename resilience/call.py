@@ -1,0 +1,197 @@
+"""One client request (a *call*) and its upstream sends (*attempts*).
+
+Rule: a `Call` is what the layers share: the deadline, the number of attempts left,
+the listener, and the leases. Leases (slots, permits, holds, open responses) are
+pushed onto `call.leases`; the layer that makes attempts gives each its own stack by
+`fork()` and joins it with `adopt()` when the attempt has opened a reply. So they are
+released when the *reply* closes, with the error that closed it, and exactly once.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import TracebackType
+from typing import Self
+
+from resilience.deadline import Deadline
+from resilience.events import AttemptStarted, Event, Listener, Silent
+
+
+class AttemptKind(StrEnum):
+    """Why an attempt is made."""
+
+    PRIMARY = "primary"
+    RETRY = "retry"
+    FALLBACK = "fallback"
+    HEDGE = "hedge"
+    PROBE = "probe"
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """One upstream send. Times are clock readings in seconds.
+
+    `tokens` counts meaningful pieces of content, for rates; it is not the provider's
+    usage figure. `sent` turns True when the protected operation starts.
+    """
+
+    target: str
+    number: int
+    kind: AttemptKind
+    started_at_s: float
+    first_token_at_s: float | None = None
+    ended_at_s: float | None = None
+    tokens: int = 0
+
+    @property
+    def first_token_s(self) -> float | None:
+        """Seconds from send to first meaningful content; None if there was none."""
+        if self.first_token_at_s is None:
+            return None
+        return self.first_token_at_s - self.started_at_s
+
+    @property
+    def per_token_s(self) -> float | None:
+        """Mean seconds per token after the first; None below two tokens."""
+        if self.first_token_at_s is None or self.ended_at_s is None or self.tokens < 2:
+            return None
+        return (self.ended_at_s - self.first_token_at_s) / (self.tokens - 1)
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from send to settlement; None while it runs."""
+        return None if self.ended_at_s is None else self.ended_at_s - self.started_at_s
+
+
+@dataclass(slots=True)
+class _Shared:
+    """What every fork of a call has in common."""
+
+    deadline: Deadline
+    max_attempts: int
+    listener: Listener
+    labels: Mapping[str, str]
+    attempts: list[Attempt] = field(default_factory=list)
+
+
+def _no_alternative() -> bool:
+    return False
+
+
+class Call:
+    """One client request, as one layer sees it.
+
+    Args:
+        deadline: when the whole call ends.
+        max_attempts: how many attempts may be sent, over all targets.
+        listener: who is told of this call's events.
+        labels: names for events and spans, from closed sets.
+    """
+
+    __slots__ = ("_shared", "alternative_ready", "attempt", "kind", "leases", "target")
+
+    def __init__(
+        self,
+        deadline: Deadline,
+        *,
+        max_attempts: int = 4,
+        listener: Listener | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        self._shared = _Shared(
+            deadline, max_attempts, listener or Silent(), labels or {}
+        )
+        self.leases = AsyncExitStack()
+        self.kind = AttemptKind.PRIMARY
+        self.target = ""
+        self.attempt: Attempt | None = None
+        self.alternative_ready: Callable[[], bool] = _no_alternative
+        """Whether another target of the chain could be asked instead, right now."""
+
+    @property
+    def deadline(self) -> Deadline:
+        """When the whole call ends."""
+        return self._shared.deadline
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Names for events and spans."""
+        return self._shared.labels
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """Every attempt sent so far, in order."""
+        return self._shared.attempts
+
+    @property
+    def attempts_left(self) -> int:
+        """How many further attempts may be sent."""
+        return self._shared.max_attempts - len(self._shared.attempts)
+
+    def emit(self, event: Event) -> None:
+        """Tell this call's listener."""
+        self._shared.listener.on_event(event)
+
+    def fork(self) -> Self:
+        """Return a view of the same call with leases of its own."""
+        twin = object.__new__(type(self))
+        twin._shared = self._shared
+        twin.leases = AsyncExitStack()
+        twin.kind = self.kind
+        twin.target = self.target
+        twin.attempt = None
+        twin.alternative_ready = self.alternative_ready
+        return twin
+
+    def adopt(self, fork: Self) -> None:
+        """Take over a fork's leases and attempt: it has opened the reply."""
+        self.leases.push_async_exit(fork.leases.__aexit__)
+        self.attempt = fork.attempt
+        self.target = fork.target
+        self.kind = fork.kind
+
+    def begin_attempt(self) -> Attempt:
+        """Record that an attempt is being sent now."""
+        shared = self._shared
+        attempt = Attempt(
+            target=self.target,
+            number=len(shared.attempts) + 1,
+            kind=self.kind,
+            started_at_s=shared.deadline.clock.now(),
+        )
+        shared.attempts.append(attempt)
+        self.attempt = attempt
+        self.emit(AttemptStarted(attempt))
+        return attempt
+
+    async def close(self, exc: BaseException | None = None) -> None:
+        """Release every lease, newest first, telling each what ended the call.
+
+        Shielded: a cancellation that arrives meanwhile is delivered afterwards.
+        Safe to call more than once; only the first call does anything.
+        """
+        leases = self.leases.pop_all()
+        await _shielded(leases, exc)
+
+
+async def _shielded(leases: AsyncExitStack, exc: BaseException | None) -> None:
+    kind: type[BaseException] | None = None if exc is None else type(exc)
+    trace: TracebackType | None = None if exc is None else exc.__traceback__
+    # Eager: leases that need no I/O are released here and now, without a task switch.
+    closing = asyncio.Task(leases.__aexit__(kind, exc, trace), eager_start=True)
+    if closing.done():
+        closing.result()
+        return
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        # Either we were cancelled (finish first, then let it through) or a lease was.
+        while not closing.done():
+            try:
+                await asyncio.shield(closing)
+            except asyncio.CancelledError:
+                continue
+        closing.result()
+        raise

@@ -1,0 +1,338 @@
+"""The breaker's state machine: the only importer of aiobreaker.
+
+Theory. Three states, CLOSED → OPEN → HALF_OPEN → CLOSED or OPEN. aiobreaker's state
+machine carries them; what its 1.2.0 lacks or does differently is put in through its
+extension points only (`_create_new_state`, the hooks of its states, a storage):
+
+    its rule                              here
+    fail_max consecutive failures         the storage's counter is 1 exactly when the
+                                          window policy says *trip*, and fail_max is 1
+    any success resets the count          `reset_counter` does nothing
+    half-open admits everyone             probes are counted and bounded
+    first success closes                  all probes' verdicts decide
+    late results act on the new state     a permit is bound to the state object that
+                                          issued it, and dropped when that is gone
+    wall clock, mixed UTC and local       monotonic clock, `open_until`
+    its error replaces the caller's       hooks never raise
+    excluded errors count as success      neutral outcomes never reach it
+
+No timers: time is looked at when somebody asks. Permits and forced states are the
+business of `breaker.py`; when to trip, of `trip.py`.
+
+Window and half-open rules after resilience4j, generations after sony/gobreaker,
+exponential open time after Finagle's failure accrual.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from enum import StrEnum
+
+from aiobreaker import CircuitBreaker, CircuitBreakerListener, CircuitBreakerState
+from aiobreaker.state import (
+    CircuitBreakerBaseState,
+    CircuitClosedState,
+    CircuitHalfOpenState,
+    CircuitOpenState,
+)
+from aiobreaker.storage.base import CircuitBreakerStorage
+
+from resilience.clock import Clock
+from resilience.errors import BreakerOpen
+from resilience.events import BreakerChanged, Listener
+from resilience.permit import Permit
+from resilience.trip import BreakerConfig, TripPolicy
+
+_RAMP_FLOOR = 0.1
+_BUSY_PROBE_RETRY_S = 1.0
+
+
+class BreakerState(StrEnum):
+    """What a breaker does now; the last three are an operator's orders."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+    FORCED_OPEN = "forced_open"
+    DISABLED = "disabled"
+    METRICS_ONLY = "metrics_only"
+
+
+NAMES = {
+    CircuitBreakerState.CLOSED: BreakerState.CLOSED,
+    CircuitBreakerState.OPEN: BreakerState.OPEN,
+    CircuitBreakerState.HALF_OPEN: BreakerState.HALF_OPEN,
+}
+
+
+class TargetFailed(Exception):
+    """Handed to aiobreaker in place of the real error, which stays untouched."""
+
+
+class Storage(CircuitBreakerStorage):
+    """Local state; `counter` is 1 exactly when the trip policy says so."""
+
+    def __init__(self, config: BreakerConfig, clock: Clock) -> None:
+        super().__init__("window")
+        self._clock = clock
+        self._state = CircuitBreakerState.CLOSED
+        self.policy = TripPolicy(config, clock.now())
+        self.slow = False
+        """Whether the outcome being handed to the machine was slow."""
+        self.observe_only = False
+
+    @property
+    def state(self) -> CircuitBreakerState:
+        return self._state
+
+    @state.setter
+    def state(self, state: CircuitBreakerState) -> None:
+        self._state = state
+
+    def increment_counter(self) -> None:
+        """Record a failure."""
+        if self._state is CircuitBreakerState.CLOSED:
+            self.policy.record_failure(self._clock.now(), slow=self.slow)
+
+    def reset_counter(self) -> None:
+        """Nothing: a success does not undo the window."""
+
+    @property
+    def counter(self) -> int:
+        return int(not self.observe_only and self.policy.trips(self._clock.now()))
+
+    @property
+    def opened_at(self) -> datetime:
+        """aiobreaker's wall-clock view, which nothing here asks for."""
+        return datetime.min
+
+    @opened_at.setter
+    def opened_at(self, date_time: datetime) -> None:
+        """Nothing: wall-clock time plays no part here."""
+
+
+class Machine(CircuitBreaker):
+    """aiobreaker's machine with our states and a monotonic open time."""
+
+    def __init__(
+        self,
+        target: str,
+        config: BreakerConfig,
+        clock: Clock,
+        listener: Listener,
+        uniform: Callable[[float, float], float],
+    ) -> None:
+        self.target = target
+        self.config = config
+        self.clock = clock
+        self.listener = listener
+        self.uniform = uniform
+        self.storage = Storage(config, clock)
+        self.open_until_s = 0.0
+        self.named_pause_s: float | None = None
+        """The pause that the failing target asked for, if it did."""
+        self._opened_in_a_row = 0
+        self._closed_at_s = clock.now()
+        super().__init__(
+            fail_max=1, state_storage=self.storage, listeners=[_Announcer()]
+        )
+
+    def _create_new_state(
+        self,
+        new_state: CircuitBreakerState,
+        prev_state: CircuitBreakerBaseState | None = None,
+        notify: bool = False,
+    ) -> CircuitBreakerBaseState:
+        return _STATES[new_state](self, prev_state=prev_state, notify=notify)
+
+    @property
+    def opens_at(self) -> None:
+        """aiobreaker's wall-clock view; see `open_until_s`."""
+        return None
+
+    def open(self) -> None:
+        """Open for the next open time; while open, only ever lengthen it."""
+        now_s, config = self.clock.now(), self.config
+        if self.current_state is CircuitBreakerState.CLOSED and (
+            now_s - self._closed_at_s > config.open_s
+        ):
+            self._opened_in_a_row = 0  # it held: what comes now is a new incident
+        doubled_s = min(config.open_cap_s, config.open_s * 2.0**self._opened_in_a_row)
+        jitter = self.uniform(1 - config.jitter, 1 + config.jitter)
+        named_s = min(self.named_pause_s or 0.0, config.open_cap_s)
+        self.named_pause_s = None
+        self._opened_in_a_row += 1
+        self.open_until_s = now_s + max(doubled_s * jitter, named_s)
+        self._state_storage.state = CircuitBreakerState.OPEN
+        self.state = CircuitBreakerState.OPEN
+
+    def close(self) -> None:
+        """Close with an empty window."""
+        self._closed_at_s = self.clock.now()
+        self.storage.policy.clear(self._closed_at_s)
+        self._state_storage.state = CircuitBreakerState.CLOSED
+        self.state = CircuitBreakerState.CLOSED
+
+    def half_open(self) -> None:
+        """Admit probes."""
+        self._state_storage.state = CircuitBreakerState.HALF_OPEN
+        self.state = CircuitBreakerState.HALF_OPEN
+
+
+class _Rules:
+    """What every state of ours answers besides aiobreaker's hooks."""
+
+    _breaker: Machine
+
+    def refuses(self) -> float | None:
+        """None if an attempt may be made, else in how many seconds to ask again."""
+        return None
+
+    def judge_overdue(self, now_s: float) -> None:
+        """Settle what time has decided."""
+
+    def issue(self, permit: Permit, alternative_ready: Callable[[], bool]) -> None:
+        """Note that `permit` was given out."""
+
+    def take_back(self, permit: Permit) -> bool:
+        """Note that `permit` is being settled; False if its verdict is in already."""
+        return True
+
+    def on_slow(self) -> None:
+        """An inconclusive attempt was slow."""
+
+
+class _Closed(_Rules, CircuitClosedState):
+    def __init__(
+        self,
+        machine: Machine,
+        prev_state: CircuitBreakerBaseState | None = None,
+        notify: bool = False,
+    ) -> None:
+        super().__init__(machine, prev_state, notify)
+        recovered = isinstance(prev_state, _HalfOpen)
+        now_s = machine.clock.now()
+        self._ramp_ends_s = now_s + machine.config.ramp_s if recovered else now_s
+
+    def issue(self, permit: Permit, alternative_ready: Callable[[], bool]) -> None:
+        machine = self._breaker
+        left_s = self._ramp_ends_s - permit.issued_at_s
+        if left_s <= 0 or not alternative_ready():
+            return
+        share = _RAMP_FLOOR + (1 - _RAMP_FLOOR) * (1 - left_s / machine.config.ramp_s)
+        if machine.uniform(0, 1) >= share:
+            raise BreakerOpen(machine.target, left_s)
+
+    def on_success(self) -> None:
+        machine = self._breaker
+        machine.storage.policy.record_success(
+            machine.clock.now(), slow=machine.storage.slow
+        )
+        self._trip_if_due()
+
+    def on_slow(self) -> None:
+        machine = self._breaker
+        machine.storage.policy.record_slow(machine.clock.now())
+        self._trip_if_due()
+
+    def on_failure(self, exception: Exception) -> None:
+        # The base class raises CircuitBreakerError here, in place of the real error.
+        self._trip_if_due()
+
+    def _trip_if_due(self) -> None:
+        if self._breaker.fail_counter >= self._breaker.fail_max:
+            self._breaker.open()
+
+
+class Open(_Rules, CircuitOpenState):
+    def refuses(self) -> float | None:
+        left_s = self._breaker.open_until_s - self._breaker.clock.now()
+        return left_s if left_s > 0 else None
+
+
+class _HalfOpen(_Rules, CircuitHalfOpenState):
+    def __init__(
+        self,
+        machine: Machine,
+        prev_state: CircuitBreakerBaseState | None = None,
+        notify: bool = False,
+    ) -> None:
+        super().__init__(machine, prev_state, notify)
+        self._outstanding: dict[Permit, None] = {}
+        self._passed = self._failed = self._slow = 0
+
+    def refuses(self) -> float | None:
+        config = self._breaker.config
+        out = len(self._outstanding)
+        given_out = out + self._passed + self._failed
+        if out >= config.concurrent or given_out >= config.permitted:
+            return _BUSY_PROBE_RETRY_S
+        return None
+
+    def judge_overdue(self, now_s: float) -> None:
+        within_s = self._breaker.config.verdict_within_s
+        for permit in tuple(self._outstanding):
+            if now_s - permit.issued_at_s < within_s:
+                return  # the rest is younger
+            if not permit.opened:
+                self._breaker.open()
+                return
+            del self._outstanding[permit]
+            self._passed += 1
+            self._decide()
+
+    def issue(self, permit: Permit, alternative_ready: Callable[[], bool]) -> None:
+        self._outstanding[permit] = None
+
+    def take_back(self, permit: Permit) -> bool:
+        if permit not in self._outstanding:
+            return False
+        del self._outstanding[permit]
+        return True
+
+    def on_success(self) -> None:
+        self._passed += 1
+        self._slow += self._breaker.storage.slow
+        self._decide()
+
+    def on_failure(self, exception: Exception) -> None:
+        self._failed += 1
+        self._slow += self._breaker.storage.slow
+        self._decide()
+
+    def _decide(self) -> None:
+        config = self._breaker.config
+        decided = self._passed + self._failed
+        if decided < config.permitted or self._breaker._state is not self:
+            return
+        bad = self._failed >= config.failure_ratio * decided
+        if bad or self._slow >= config.slow_ratio * decided:
+            self._breaker.open()
+        else:
+            self._breaker.close()
+
+
+_STATES = {
+    CircuitBreakerState.CLOSED: _Closed,
+    CircuitBreakerState.OPEN: Open,
+    CircuitBreakerState.HALF_OPEN: _HalfOpen,
+}
+
+
+class _Announcer(CircuitBreakerListener):
+    """Turns aiobreaker's state changes into events."""
+
+    def state_change(
+        self,
+        breaker: Machine,
+        old: CircuitBreakerBaseState,
+        new: CircuitBreakerBaseState,
+    ) -> None:
+        before, after = NAMES[old.state], NAMES[new.state]
+        if before is after:
+            return
+        open_for_s = None
+        if after is BreakerState.OPEN:
+            open_for_s = breaker.open_until_s - breaker.clock.now()
+        breaker.listener.on_event(
+            BreakerChanged(breaker.target, before, after, open_for_s)
+        )

@@ -1,0 +1,83 @@
+"""Folds the layers of one target, outermost first, around an operation.
+
+Rule: the order is data, given by who composes; nothing here knows a layer. The last
+step, inside every layer, records the attempt: only what got past every refusal is an
+attempt.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import TracebackType
+
+from resilience.call import Attempt, Call
+from resilience.events import AttemptSettled
+from resilience.outcome import Classify, classify
+from resilience.policy import Operation, Policy
+
+
+class Pipeline:
+    """The layers of one target.
+
+    Args:
+        layers: outermost first.
+        classify: how errors of the operation count.
+        is_slow: whether a settled attempt counts as slow.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Policy],
+        *,
+        classify: Classify = classify,
+        is_slow: Callable[[Attempt], bool] | None = None,
+    ) -> None:
+        self._innermost_first = tuple(reversed(layers))
+        self._classify = classify
+        self._is_slow = is_slow or _never_slow
+
+    async def execute[T](self, operation: Operation[T], call: Call) -> T:
+        """Run `operation` inside every layer."""
+        wrapped: Operation[T] = partial(self._send, operation)
+        for layer in self._innermost_first:
+            wrapped = partial(layer.execute, wrapped)
+        return await wrapped(call)
+
+    async def _send[T](self, operation: Operation[T], call: Call) -> T:
+        attempt = call.begin_attempt()
+        call.leases.push(_Settlement(self, call, attempt))
+        opened = await operation(call)
+        if attempt.first_token_at_s is None:
+            attempt.first_token_at_s = call.deadline.clock.now()
+        return opened
+
+    def settle(self, call: Call, attempt: Attempt, exc: BaseException | None) -> None:
+        """Record how `attempt` ended."""
+        attempt.ended_at_s = call.deadline.clock.now()
+        verdict = None if exc is None else self._classify(exc)
+        call.emit(AttemptSettled(attempt, verdict, exc, self._is_slow(attempt)))
+
+
+class _Settlement:
+    """The innermost lease: it sees the attempt's end first."""
+
+    __slots__ = ("_attempt", "_call", "_pipeline")
+
+    def __init__(self, pipeline: Pipeline, call: Call, attempt: Attempt) -> None:
+        self._pipeline = pipeline
+        self._call = call
+        self._attempt = attempt
+
+    def __enter__(self) -> None:
+        """Nothing: the lease is taken when it is pushed."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pipeline.settle(self._call, self._attempt, exc)
+
+
+def _never_slow(attempt: Attempt) -> bool:
+    return False

@@ -1,0 +1,46 @@
+"""The one shape of every layer.
+
+A policy wraps an *operation*: it may refuse it, delay it, repeat it, bound it, or
+watch how it ends. It must pass on the operation's own result or error unchanged, and
+must leave no lease behind when it raises.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from resilience.call import AttemptKind, Call
+
+type Operation[T] = Callable[[Call], Awaitable[T]]
+"""What is protected. It returns an *opened* result: for a stream, one whose first
+meaningful content has arrived; what it must release later it pushes on `call.leases`.
+"""
+
+
+class Policy(Protocol):
+    """A layer of a pipeline."""
+
+    async def execute[T](self, operation: Operation[T], call: Call) -> T:
+        """Run `operation` under this policy.
+
+        Raises:
+            Refused: the operation was not run.
+            Exception: whatever the operation raised, unchanged.
+        """
+        ...
+
+
+async def run_attempt[T](operation: Operation[T], call: Call, kind: AttemptKind) -> T:
+    """Run one attempt with leases of its own.
+
+    If it opens a reply, `call` takes over the leases; if it fails, they are released
+    with its error before the error goes on.
+    """
+    fork = call.fork()
+    fork.kind = kind
+    try:
+        opened = await operation(fork)
+    except BaseException as exc:
+        await fork.close(exc)
+        raise
+    call.adopt(fork)
+    return opened

@@ -1,0 +1,219 @@
+"""Connect, first-token, idle, progress and total limits of an attempt.
+
+Rule: limits bound the *target's* time, never the client's: a stream whose reader is
+slow does not run into them. Before the reply is opened `Timeouts` bounds the attempt;
+afterwards `GuardedStream` does, with one lazily re-armed timer per stream and a
+timestamp per chunk. The call's deadline is kept in both.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from resilience.call import Call
+from resilience.errors import (
+    DeadlineExceeded,
+    FirstTokenTimeout,
+    IdleTimeout,
+    TimedOut,
+    TooSlow,
+    TotalTimeout,
+)
+from resilience.events import PhaseTimedOut
+from resilience.policy import Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long each phase of an attempt may take, in seconds.
+
+    `connect_s` is for the operation to keep, since only it knows what connecting is;
+    `first_token_s` bounds send to opened reply; `idle_s` a silence in a stream;
+    `min_tokens_per_s`, over `progress_window_s` of waiting, a stream that dribbles
+    (0 switches it off); `total_s` the whole attempt.
+    """
+
+    connect_s: float = 2.0
+    first_token_s: float = 10.0
+    idle_s: float = 15.0
+    min_tokens_per_s: float = 0.5
+    progress_window_s: float = 30.0
+    total_s: float = 120.0
+
+
+class Timeouts:
+    """Bounds the time from send to opened reply."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
+    async def execute[T](self, operation: Operation[T], call: Call) -> T:
+        """Run `operation`, at most until its first token is due.
+
+        Raises:
+            FirstTokenTimeout: the target was silent for too long.
+            TotalTimeout: an attempt may not last as long as its first token may take.
+            DeadlineExceeded: the call's deadline came first.
+        """
+        limits = self._limits
+        remaining_s = call.deadline.remaining_s()
+        limit_s = min(limits.first_token_s, limits.total_s)
+        if remaining_s <= 0:
+            raise DeadlineExceeded(0)
+        try:
+            async with asyncio.timeout(min(limit_s, remaining_s)) as scope:
+                return await operation(call)
+        except TimeoutError:
+            if not scope.expired():
+                raise  # the operation's own
+        timed_out: TimedOut
+        if remaining_s <= limit_s:
+            timed_out = DeadlineExceeded(remaining_s)
+        elif limits.total_s < limits.first_token_s:
+            timed_out = TotalTimeout(limits.total_s)
+        else:
+            timed_out = FirstTokenTimeout(limits.first_token_s)
+        call.emit(PhaseTimedOut(call.target, timed_out.phase))
+        raise timed_out
+
+
+class GuardedStream[T]:
+    """A stream whose silences, rate and total length are bounded.
+
+    Only time spent waiting for the source counts. When a limit is exceeded the wait
+    ends with the limit's error, and the source is left cancelled.
+
+    Args:
+        source: the items; its `__anext__` must be cancellable.
+        call: whose attempt is read, and whose deadline holds.
+        limits: the limits.
+        weigh: how many tokens an item carries (0 for a keep-alive).
+
+    The timer stops when the call's leases are released.
+
+    Raises:
+        IdleTimeout, TooSlow, TotalTimeout, DeadlineExceeded: from iteration.
+    """
+
+    def __init__(
+        self,
+        source: AsyncIterator[T],
+        call: Call,
+        limits: Limits,
+        weigh: Callable[[T], int],
+    ) -> None:
+        self._source = source
+        self._call = call
+        self._limits = limits
+        self._weigh = weigh
+        self._clock = call.deadline.clock
+        attempt = call.attempt
+        assert attempt is not None, "a guarded stream belongs to an attempt"  # noqa: S101 - states the caller's duty to the type checker
+        self._attempt = attempt
+        total_ends_s = attempt.started_at_s + limits.total_s
+        self._by_deadline = call.deadline.at_s <= total_ends_s
+        self._hard_end_s = min(call.deadline.at_s, total_ends_s)
+        self._waiting_since_s: float | None = None
+        self._waiting_task: asyncio.Task[object] | None = None
+        self._cancelling_before = 0
+        self._expired: TimedOut | None = None
+        self._window_starts_s = self._clock.now()
+        self._window_waited_s = 0.0
+        self._window_tokens = 0
+        self._timer: asyncio.TimerHandle | None = None
+        call.leases.callback(self.stop)
+
+    def __aiter__(self) -> "GuardedStream[T]":
+        """Return itself."""
+        return self
+
+    async def __anext__(self) -> T:
+        """Return the next item, or raise the error of the limit it exceeded."""
+        if self._expired is not None:
+            raise self._expired
+        started_s = self._clock.now()
+        if self._timer is None:
+            self._arm(started_s)
+        task = asyncio.current_task()
+        self._waiting_task = task
+        self._cancelling_before = task.cancelling() if task else 0
+        self._waiting_since_s = started_s
+        try:
+            item = await self._source.__anext__()
+        except asyncio.CancelledError as cancelled:
+            raise self._why_cancelled(cancelled) from None
+        finally:
+            self._waiting_task = None
+            self._waiting_since_s = None
+        self._window_waited_s += self._clock.now() - started_s
+        tokens = self._weigh(item)
+        self._window_tokens += tokens
+        self._attempt.tokens += tokens
+        return item
+
+    def stop(self) -> None:
+        """Stop the timer; the stream is no longer bounded."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._hard_end_s = float("inf")
+
+    def _why_cancelled(self, cancelled: asyncio.CancelledError) -> BaseException:
+        task, expired = asyncio.current_task(), self._expired
+        if expired is None or task is None:
+            return cancelled
+        # As asyncio.Timeout does: our own cancellation is taken back; if another one
+        # arrived as well, it wins.
+        if task.uncancel() > self._cancelling_before:
+            return cancelled
+        return expired
+
+    def _arm(self, now_s: float) -> None:
+        waiting_since_s = self._waiting_since_s
+        idle_from_s = now_s if waiting_since_s is None else waiting_since_s
+        due_s = min(
+            self._hard_end_s,
+            idle_from_s + self._limits.idle_s,
+            self._window_starts_s + self._limits.progress_window_s,
+        )
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(max(0.0, due_s - now_s), self._on_timer)
+
+    def _on_timer(self) -> None:
+        now_s = self._clock.now()
+        expired = self._exceeded(now_s)
+        if expired is None:
+            self._arm(now_s)
+            return
+        self._expired = expired
+        self._call.emit(PhaseTimedOut(self._call.target, expired.phase))
+        if self._waiting_task is not None:
+            self._waiting_task.cancel()
+
+    def _exceeded(self, now_s: float) -> TimedOut | None:
+        limits = self._limits
+        if now_s >= self._hard_end_s:
+            if self._by_deadline:
+                return DeadlineExceeded(now_s - self._attempt.started_at_s)
+            return TotalTimeout(limits.total_s)
+        since_s = self._waiting_since_s
+        if since_s is not None and now_s - since_s >= limits.idle_s:
+            return IdleTimeout(limits.idle_s)
+        if now_s - self._window_starts_s >= limits.progress_window_s:
+            return self._slow_window(now_s)
+        return None
+
+    def _slow_window(self, now_s: float) -> TimedOut | None:
+        """Close a progress window; time in which nobody read is not held against it."""
+        waited_s = self._window_waited_s
+        if self._waiting_since_s is not None:
+            waited_s += now_s - max(self._waiting_since_s, self._window_starts_s)
+        tokens = self._window_tokens
+        self._window_starts_s, self._window_waited_s, self._window_tokens = (
+            now_s,
+            0.0,
+            0,
+        )
+        span_s = self._limits.progress_window_s
+        if waited_s < span_s / 2 or tokens >= self._limits.min_tokens_per_s * waited_s:
+            return None
+        return TooSlow(span_s)
