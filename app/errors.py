@@ -1,14 +1,16 @@
 """Every error the gateway raises on purpose.
 
-    AppError                 code, user-safe message; its HTTP status is in api/error_table.py
-      CallerError            the client's to mend
-        InvalidRequest, Unauthenticated, ModelNotAllowed, ModelNotFound, PayloadTooLarge,
-        RateLimited, QuotaExceeded, ContextTooLong, ContentFiltered, UpstreamRefused
-      UpstreamError          a provider's failure, before or after the commit point
-        UpstreamAuthFailed, UpstreamThrottled, UpstreamOverloaded, UpstreamUnavailable,
-        UpstreamGarbled, StreamBroken, UpstreamPoolFull
-      GatewayError           ours
-        Overloaded, Draining, DeadlineExceeded, AllTargetsFailed, InternalError
+    AppError            code, user-safe message; its status is in api/error_table.py
+      CallerError       the client's to mend
+        InvalidRequest, Unauthenticated, ModelNotAllowed, ModelNotFound, NotFound,
+        MethodNotAllowed, PayloadTooLarge, RateLimited, QuotaExceeded
+      UpstreamError     a provider's failure, before or after the commit point
+        UpstreamUnavailable, UpstreamOverloaded, UpstreamGarbled, StreamBroken,
+        UpstreamThrottled, UpstreamAuthFailed, UpstreamPoolFull
+        UpstreamRefused (the request itself): ContextTooLong, ContentFiltered
+      GatewayError      ours
+        Overloaded, Draining, DeadlineExceeded, InternalError
+        AllTargetsFailed: AllTargetsRefused, AllTargetsThrottled
 
 Rule: a message here is safe to show to anyone; what only operators may see goes into
 `detail`, which is logged and never sent. Errors of an attempt state as class
@@ -73,7 +75,7 @@ class CallerError(AppError):
     """The client's to mend: the same request would fail again."""
 
     type = "invalid_request_error"
-    should_retry = False
+    should_retry: ClassVar[bool | None] = False
     disposition: ClassVar[Disposition] = Disposition.GIVE_UP
     counts: ClassVar[Counts] = Counts.NEUTRAL
 
@@ -321,7 +323,7 @@ class AllTargetsFailed(GatewayError):
     code = "all_targets_failed"
     type = "upstream_error"
     message = "Every provider of this model failed to answer."
-    should_retry = False
+    should_retry: ClassVar[bool | None] = False
 
     def __init__(
         self,

@@ -17,12 +17,12 @@ from loadtest.provider.dialects import ALL, Dialect, Endpoint
 from loadtest.provider.faults import Fault, FaultSwitch, InvalidFault, fault_from_model
 from loadtest.provider.journal import Journal, Record
 from loadtest.provider.script import (
-    CLOSE_AT_ONCE,
+    CLOSEAT_ONCE,
     EVENT_STREAM,
     HTML,
     HTML_PAGE,
     JSON,
-    RESET_AT_ONCE,
+    RESETAT_ONCE,
     SILENCE,
     Pace,
     Script,
@@ -33,7 +33,7 @@ from loadtest.provider.script import (
 
 _KEPT_BODY_BYTES = 256 * 1024
 _JITTER_SHARE = 0.1
-_AT_ONCE = {"reset": RESET_AT_ONCE, "close": CLOSE_AT_ONCE, "silence": SILENCE}
+AT_ONCE = {"reset": RESET_AT_ONCE, "close": CLOSE_AT_ONCE, "silence": SILENCE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ def _before_content(fault: Fault, dialect: Dialect, headers: _Headers) -> Script
             message = "The request was filtered by the content policy."
             refusal = Refusal(400, message, "content_filter", param="prompt")
         case kind:
-            return _AT_ONCE.get(kind)
+            return AT_ONCE.get(kind)
     return _refuse(dialect, refusal, headers)
 
 
