@@ -90,7 +90,15 @@ class Call:
         labels: names for events and spans, from closed sets.
     """
 
-    __slots__ = ("_shared", "alternative_ready", "attempt", "kind", "leases", "target")
+    __slots__ = (
+        "_shared",
+        "alternative_ready",
+        "attempt",
+        "kind",
+        "leases",
+        "on_first_token",
+        "target",
+    )
 
     def __init__(
         self,
@@ -107,6 +115,8 @@ class Call:
         self.kind = AttemptKind.PRIMARY
         self.target = ""
         self.attempt: Attempt | None = None
+        self.on_first_token: Callable[[], None] | None = None
+        """Told once, by `mark_first_token`; for the layer that bounds the wait."""
         self.alternative_ready: Callable[[], bool] = _no_alternative
         """Whether another target of the chain could be asked instead, right now."""
 
@@ -142,6 +152,7 @@ class Call:
         twin.kind = self.kind
         twin.target = self.target
         twin.attempt = None
+        twin.on_first_token = None
         twin.alternative_ready = self.alternative_ready
         return twin
 
@@ -165,6 +176,19 @@ class Call:
         self.attempt = attempt
         self.emit(AttemptStarted(attempt))
         return attempt
+
+    def mark_first_token(self) -> None:
+        """Note that the running attempt's first meaningful content is here.
+
+        An operation that returns only when its answer is complete calls this, so that
+        the first-token limit ends and its first-token time is known.
+        """
+        attempt = self.attempt
+        if attempt is None or attempt.first_token_at_s is not None:
+            return
+        attempt.first_token_at_s = self.deadline.clock.now()
+        if self.on_first_token is not None:
+            self.on_first_token()
 
     async def close(self, exc: BaseException | None = None) -> None:
         """Release every lease, newest first, telling each what ended the call.

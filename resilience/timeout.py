@@ -48,33 +48,47 @@ class Timeouts:
         self._limits = limits
 
     async def execute[T](self, operation: Operation[T], call: Call) -> T:
-        """Run `operation`, at most until its first token is due.
+        """Run `operation`: until its first token is due, then until its total limit.
 
         Raises:
             FirstTokenTimeout: the target was silent for too long.
-            TotalTimeout: an attempt may not last as long as its first token may take.
+            TotalTimeout: the operation went on for longer than an attempt may.
             DeadlineExceeded: the call's deadline came first.
         """
-        limits = self._limits
-        remaining_s = call.deadline.remaining_s()
-        limit_s = min(limits.first_token_s, limits.total_s)
+        limits, clock = self._limits, call.deadline.clock
+        started_s = clock.now()
+        remaining_s = call.deadline.at_s - started_s
         if remaining_s <= 0:
             raise DeadlineExceeded(0)
+        awaited_s = min(limits.first_token_s, limits.total_s, remaining_s)
+        hard_s = min(limits.total_s, remaining_s)
+        waiting = True
+
+        def first_token_came() -> None:
+            nonlocal waiting
+            waiting = False
+            left_s = hard_s - (clock.now() - started_s)
+            scope.reschedule(asyncio.get_running_loop().time() + max(0.0, left_s))
+
+        call.on_first_token = first_token_came
         try:
-            async with asyncio.timeout(min(limit_s, remaining_s)) as scope:
+            async with asyncio.timeout(awaited_s) as scope:
                 return await operation(call)
         except TimeoutError:
             if not scope.expired():
                 raise  # the operation's own
-        timed_out: TimedOut
-        if remaining_s <= limit_s:
-            timed_out = DeadlineExceeded(remaining_s)
-        elif limits.total_s < limits.first_token_s:
-            timed_out = TotalTimeout(limits.total_s)
-        else:
-            timed_out = FirstTokenTimeout(limits.first_token_s)
+        finally:
+            call.on_first_token = None
+        timed_out = self._which(waiting and awaited_s < hard_s, remaining_s)
         call.emit(PhaseTimedOut(call.target, timed_out.phase))
         raise timed_out
+
+    def _which(self, silent: bool, remaining_s: float) -> TimedOut:
+        if silent:
+            return FirstTokenTimeout(self._limits.first_token_s)
+        if remaining_s <= self._limits.total_s:
+            return DeadlineExceeded(remaining_s)
+        return TotalTimeout(self._limits.total_s)
 
 
 class GuardedStream[T]:
