@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
         if not self._service.up:
             self.stop()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         """The client has gone, or we have closed: what was under way has ended."""
         self._open.discard(self)
         self._service.connections_open -= 1
@@ -79,9 +79,13 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._reject(400, "no upgrade here")
+            # Not served, so ignored (RFC 9110, 7.8); the parser goes no further.
+            request, _ = self._waiting.pop()
+            self._waiting.append((request, False))
         except httptools.HttpParserError as problem:
             self._reject(400, f"not HTTP: {problem}")
+            return
+        self._serve()
 
     def pause_writing(self) -> None:
         """Bytes wait for the client."""
@@ -134,7 +138,6 @@ class Connection(asyncio.Protocol):
             self._reject(400, "too many requests in one connection's queue")
         else:
             self._waiting.append((self._request(), self._parser.should_keep_alive()))
-            self._serve()
 
     def _request(self) -> Request:
         path, _, query = self._url.decode("latin-1").partition("?")
@@ -144,13 +147,18 @@ class Connection(asyncio.Protocol):
     # one answer after the other
 
     def _serve(self) -> None:
-        while self._waiting and self._player is None:
-            request, self._keep_alive = self._waiting.popleft()
-            script = self._script(request)
-            self._player = Player(
-                self._transport, self._loop, script, self._record, self._finished
-            )
-            self._player.start()
+        if not self._waiting or self._player or self._transport.is_closing():
+            return
+        request, self._keep_alive = self._waiting.popleft()
+        script = self._script(request)
+        record, journal = self._record, self._service.journal
+
+        def sent(tokens: int) -> None:
+            if record is not None:
+                journal.sent(record, script.status, tokens)
+
+        self._player = Player(self._transport, self._loop, script, sent, self._finished)
+        self._player.start()
 
     def _script(self, request: Request) -> Script:
         if request.path == "/livez":

@@ -70,6 +70,12 @@ class Journal:
         self.in_flight += 1
         self.changed()
 
+    def sent(self, record: Record, status: int | None, tokens: int) -> None:
+        """Some of an answer was put on the wire."""
+        record.status = status
+        record.tokens_sent += tokens
+        self.changed()
+
     def ended(self, record: Record, outcome: Outcome) -> None:
         """A request ended; only the first outcome counts."""
         if record.outcome is not Outcome.IN_FLIGHT:

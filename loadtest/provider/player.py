@@ -11,7 +11,6 @@ import struct
 from collections.abc import Callable
 from typing import cast
 
-from loadtest.provider.journal import Record
 from loadtest.provider.script import Ending, Script, Step
 
 # SO_LINGER on, zero seconds: close() sends RST instead of FIN.
@@ -28,21 +27,25 @@ def reset(transport: asyncio.Transport) -> None:
 
 
 class Player:
-    """Plays a script once; `finished` is called at its end unless it hangs."""
+    """Plays a script once.
+
+    `sent` is called with the count of tokens after each write, `finished` at the end
+    unless the script hangs.
+    """
 
     def __init__(
         self,
         transport: asyncio.Transport,
         loop: asyncio.AbstractEventLoop,
         script: Script,
-        record: Record | None,
+        sent: Callable[[int], None],
         finished: Callable[[Ending], None],
     ) -> None:
         """Prepare; nothing is sent before `start`."""
         self._transport = transport
         self._loop = loop
         self._script = script
-        self._record = record
+        self._sent = sent
         self._finished = finished
         self._steps = iter(script.steps)
         self._next: Step | None = None
@@ -90,20 +93,14 @@ class Player:
             tokens += self._next.tokens
             self._load()
         if pieces:
-            self._send(b"".join(pieces), tokens)
+            self._transport.write(b"".join(pieces))
+            self._sent(tokens)
         if self._next is not None:
             self._timer = self._loop.call_at(self._due_s, self._advance)
         else:
             self._played = True
             if not self._paused:
                 self._finish()
-
-    def _send(self, data: bytes, tokens: int) -> None:
-        if self._record is not None:
-            self._record.tokens_sent += tokens
-            self._record.status = self._script.status
-        if data:
-            self._transport.write(data)
 
     def _finish(self) -> None:
         self._played = False

@@ -17,12 +17,12 @@ from loadtest.provider.dialects import ALL, Dialect, Endpoint
 from loadtest.provider.faults import Fault, FaultSwitch, InvalidFault, fault_from_model
 from loadtest.provider.journal import Journal, Record
 from loadtest.provider.script import (
-    CLOSEAT_ONCE,
+    CLOSE_AT_ONCE,
     EVENT_STREAM,
     HTML,
     HTML_PAGE,
     JSON,
-    RESETAT_ONCE,
+    RESET_AT_ONCE,
     SILENCE,
     Pace,
     Script,

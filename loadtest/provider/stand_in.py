@@ -8,7 +8,6 @@ import asyncio
 import socket
 from collections.abc import Callable
 from functools import partial
-from types import TracebackType
 from typing import Self
 
 from loadtest.provider.connection import Connection
@@ -22,8 +21,9 @@ _BACKLOG = 1024
 class StandIn:
     """A provider that answers at once, or as slowly and as badly as it is told.
 
-    Owns a port from its first `start` to `aclose`: while it is stopped the port stays
-    bound without listening, so that clients are refused and nobody else gets it.
+    Keeps its port from its first `start` to `aclose`: while it is stopped the port
+    stays bound without listening, so that clients are refused and the system gives
+    the port to no other connection.
     """
 
     def __init__(
@@ -66,12 +66,7 @@ class StandIn:
         await self.start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Stop and give the port back."""
         await self.aclose()
 

@@ -289,14 +289,21 @@ def _inputs(given: Any) -> tuple[str, ...]:
         case str() if given:
             return (given,)
         case [int(), *_]:
-            return (" ".join(map(str, given)),)
-        case [str() | list(), *_]:
-            return tuple(
-                text if isinstance(text, str) else " ".join(map(str, text))
-                for text in given
-            )
+            return (_as_text(given),)
+        case [_, *_]:
+            return tuple(map(_as_text, given))
         case _:
             raise _bad("input", "a text, or a list that is not empty")
+
+
+def _as_text(given: Any) -> str:
+    match given:
+        case str() if given:
+            return given
+        case [int(), *_] if all(isinstance(token, int) for token in given):
+            return " ".join(map(str, given))
+        case _:
+            raise _bad("input", "texts or lists of token numbers")
 
 
 class _Models:
