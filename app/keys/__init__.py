@@ -1,0 +1,1 @@
+"""Who may call: clients' keys, known by their hashes only."""

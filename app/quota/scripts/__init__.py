@@ -1,0 +1,1 @@
+"""Lua scripts, one file each, run atomically by the store."""
