@@ -1,0 +1,66 @@
+"""Configuration: gateway.yaml, read, checked as a whole, and typed.
+
+    config = load(Path("gateway.yaml"))
+
+Rule: above `errors` and `domain` only, and of `resilience` only what its layers take
+as numbers. Nothing here opens a connection or keeps state.
+"""
+
+from app.config.loading import json_schema, load, parse
+from app.config.models import (
+    Config,
+    Key,
+    KeyLimits,
+    Logs,
+    Price,
+    Provider,
+    Route,
+    Server,
+    Service,
+    Store,
+    Target,
+    Telemetry,
+    Traces,
+)
+from app.config.policies import (
+    Breaker,
+    Bulkhead,
+    HalfOpen,
+    Policy,
+    Retry,
+    Timeouts,
+    Window,
+)
+from app.config.problems import ConfigError, ConfigUnreadable, Problem
+from app.config.worst_case import WorstCase, worst_case
+
+__all__ = [
+    "Breaker",
+    "Bulkhead",
+    "Config",
+    "ConfigError",
+    "ConfigUnreadable",
+    "HalfOpen",
+    "Key",
+    "KeyLimits",
+    "Logs",
+    "Policy",
+    "Price",
+    "Problem",
+    "Provider",
+    "Retry",
+    "Route",
+    "Server",
+    "Service",
+    "Store",
+    "Target",
+    "Telemetry",
+    "Timeouts",
+    "Traces",
+    "Window",
+    "WorstCase",
+    "json_schema",
+    "load",
+    "parse",
+    "worst_case",
+]
