@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from tests.manifests.render import OVERLAYS, Cluster, containers
-from tests.manifests.schemas import REPOSITORY, Json
+from tests.manifests.schemas import REPOSITORY, Json, validate
 
 LEAVE_S: Final = 10
 """Seconds to spare between the end of the longest stream and the kill."""
@@ -81,6 +81,15 @@ def test_the_base_configuration_fits_the_time_its_pods_are_given() -> None:
     test_a_pod_that_leaves_has_time_for_its_longest_stream(
         deployment, container, config
     )
+
+
+def test_the_base_alone_is_valid_and_its_configuration_immutable() -> None:
+    """Overlays of other environments keep its generator."""
+    base = Cluster.of("../base")
+    for doc in base.objects:
+        validate(doc)
+    (config_map,) = base.kind("ConfigMap")
+    assert config_map["immutable"] is True
 
 
 def test_pods_of_one_revision_spread_over_zones_and_nodes(deployment: Json) -> None:
