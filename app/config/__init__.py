@@ -1,12 +1,12 @@
 """Configuration: gateway.yaml, read, checked as a whole, and typed.
 
-    config = load(Path("gateway.yaml"))
+    config = load(config_path())
 
 Rule: above `errors` and `domain` only, and of `resilience` only what its layers take
 as numbers. Nothing here opens a connection or keeps state.
 """
 
-from app.config.loading import json_schema, load, parse
+from app.config.loading import config_path, json_schema, load, parse
 from app.config.models import (
     Config,
     Key,
@@ -59,6 +59,7 @@ __all__ = [
     "Traces",
     "Window",
     "WorstCase",
+    "config_path",
     "json_schema",
     "load",
     "parse",

@@ -1,7 +1,7 @@
 """Says what pydantic found in the words of gateway.yaml.
 
-Rule: no message quotes a value. What to do is the setting's own description, so that
-an error teaches what the documentation says.
+Rule: no message quotes a value that might be secret. What to do is the setting's own
+description, so that an error teaches what the documentation says.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from app.config.problems import Finding, nearest
 from app.config.settings import Settings
 from app.config.source import Location
 
-_LATER = "is not supported by this version, and would do nothing"
+_LATER = "is not supported by this version"
 
 
 def explain(error: ValidationError) -> Iterator[Finding]:
@@ -32,14 +32,16 @@ def _said(detail: ErrorDetails, location: Location) -> tuple[str, str]:
     kind, meaning = detail["type"], _meaning(section, name)
     if kind == "extra_forbidden":
         if name in section.not_yet:
-            return _LATER, "Remove it."
+            return f"{_LATER}, and would do nothing", "Remove it."
         return "there is no such setting", nearest(name, list(section.model_fields))
     if kind == "missing":
-        return "is missing", meaning or "Add it."
+        return "is missing", f"Add it. {meaning}".rstrip()
     if kind == "literal_error" and value in section.not_yet:
         return f"`{value}` {_LATER}", meaning
     if value is None:
         return "is empty", "Fill it in or remove it."
+    if kind == "reference":
+        return detail["msg"], detail["ctx"]["fix"] or meaning
     if kind in ("model_type", "mapping_type", "dict_type"):
         return "must be a section with settings of its own", meaning
     return _without_prefix(detail), meaning

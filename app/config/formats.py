@@ -5,48 +5,60 @@ says what is wrong and never quotes the value, which may hold a secret.
 """
 
 import re
-from urllib.parse import urlsplit
+from collections.abc import Collection
+from urllib.parse import SplitResult, urlsplit
+
+_HTTP = ("http", "https")
+_STORES = ("redis", "rediss", "valkey", "valkeys")
 
 
 def base_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be a URL such as https://api.example.com/v1")
-    if parts.username or parts.password:
+    """Return where a provider's API begins, without a slash at the end."""
+    parts = _split(url, _HTTP, "a URL such as https://api.example.com/v1")
+    if "@" in parts.netloc:
         raise ValueError("must not hold credentials; put them into api_key")
     if parts.query or parts.fragment:
         raise ValueError("must not have a query or a fragment")
-    _ = parts.port  # raises ValueError when it is out of range
     path = parts.path.rstrip("/")
-    if path.endswith("/chat/completions"):
-        raise ValueError("must be the base, without /chat/completions")
+    if path.endswith(("/chat/completions", "/chat")):
+        raise ValueError("must end before /chat/completions, which is added to it")
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
 def sha256(digest: str) -> str:
+    """Return a SHA-256 in lower case."""
     if not re.fullmatch(r"[0-9a-fA-F]{64}", digest):
         raise ValueError(
-            "must be the SHA-256 of the key as 64 hexadecimal digits; "
-            "`gateway keys generate` prints one"
+            "must be the SHA-256 of the key, 64 hexadecimal digits "
+            "(`gateway keys generate` prints one)"
         )
     return digest.lower()
 
 
-_STORES = ("redis", "rediss", "valkey", "valkeys")
-
-
 def store_url(url: str) -> str:
-    if url in ("embedded", "none"):
-        return url
-    parts = urlsplit(url)
-    if parts.scheme not in _STORES or not parts.hostname:
-        raise ValueError("must be embedded, none, or redis://… or valkey://…")
-    _ = parts.port
+    """Return `embedded`, `none`, or the URL of a Redis or Valkey."""
+    if url not in ("embedded", "none"):
+        _split(url, _STORES, "embedded, none, or redis://host:port or valkey://…")
     return url
 
 
 def endpoint(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be a URL such as http://collector:4318")
+    """Return the URL of an OTLP collector."""
+    _split(url, _HTTP, "a URL such as http://collector:4318")
     return url
+
+
+def holds_password(url: str) -> bool:
+    """Whether `url` brings its own credentials."""
+    return "@" in url.partition("://")[2]
+
+
+def _split(url: str, schemes: Collection[str], wanted: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in schemes and parts.hostname and parts.port != 0
+    except ValueError:  # its text quotes parts of the URL, perhaps of a password
+        fits = False
+    if not fits or any(character.isspace() for character in url):
+        raise ValueError(f"must be {wanted}")
+    return parts

@@ -15,11 +15,16 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from app.config.checks import Draft, check
 from app.config.explain import explain
-from app.config.models import Config
+from app.config.models import Config, Provider, Route
 from app.config.problems import ConfigError, ConfigUnreadable, Finding, Problem
 from app.config.references import Missing, Surroundings
 from app.config.source import Source, read
 from app.config.worst_case import worst_case
+
+
+def config_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return where the configuration is when nobody says: GATEWAY_CONFIG, or here."""
+    return Path(environ.get("GATEWAY_CONFIG") or "gateway.yaml")
 
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
@@ -81,7 +86,7 @@ def _unreadable(path: Path, exc: Exception) -> Problem:
         fix = "Look at its permissions."
     else:
         what, fix = "is not UTF-8 text", "Save it as UTF-8."
-    return Problem(str(path), 1, "", what, fix)
+    return Problem(str(path), 0, "", what, fix)
 
 
 def _validate(
@@ -139,15 +144,32 @@ def _oddities(config: Config) -> Iterator[str]:
         if key.expires_at is not None and key.expires_at <= now:
             yield f"key {key.id} has expired on {key.expires}"
     for name, provider in config.providers.items():
-        if provider.api_key and provider.base_url.startswith("http://"):
-            yield f"provider {name} gets its api_key over http, readable on the way"
+        yield from _odd_credentials(name, provider)
+    for name, route in config.routes.items():
+        yield from _odd_route(config, name, route)
     targets = {one.name for route in config.routes.values() for one in route.targets}
     for name in config.prices:
         if name not in targets and name.partition("/")[0] in config.providers:
             yield f"the price of {name} is not used: no route has that target"
-    for name, route in config.routes.items():
-        for target in worst_case(config, route).never_asked:
-            yield (
-                f"route {name} never asks {target} when all targets before it are "
-                "silent: their first_token_s add up to the deadline"
-            )
+
+
+def _odd_credentials(name: str, provider: Provider) -> Iterator[str]:
+    encrypted = provider.base_url.startswith("https://")
+    if provider.api_key and not encrypted:
+        yield f"provider {name} gets its api_key over http, readable on the way"
+    if encrypted and not provider.api_key and provider.preset is None:
+        yield f"provider {name} has no api_key: it is asked without a credential"
+
+
+def _odd_route(config: Config, name: str, route: Route) -> Iterator[str]:
+    worst, targets = worst_case(config, route), len(route.targets)
+    if worst.attempts < targets:
+        yield (
+            f"route {name} asks at most {worst.attempts} of its {targets} targets "
+            f"per request: max_attempts of policy {route.policy}"
+        )
+    for target in worst.never_asked:
+        yield (
+            f"route {name} never asks {target} when all targets before it are silent: "
+            "their first_token_s add up to the deadline"
+        )

@@ -1,7 +1,7 @@
 """What is wrong with a configuration, said so that it can be mended.
 
-Rule: every problem names file, line and place, what is wrong and what to do; none
-quotes a value, which might be a secret. All problems of a file are told together.
+Rule: every problem names file, line and place, what is wrong and what to do; names
+are quoted, values are not: they might be secrets. All problems are told together.
 """
 
 import re
@@ -18,7 +18,8 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 class Problem:
     """One thing that is wrong.
 
-    `line` counts from 1; `path` is empty when the whole file is meant.
+    `line` counts from 1, and is 0 when there is none; `path` is empty when the whole
+    file is meant.
     """
 
     file: str
@@ -29,8 +30,9 @@ class Problem:
 
     def __str__(self) -> str:
         """Return it as one line: `file:line: path: what. What to do.`"""
-        place = f"{self.path}: " if self.path else ""
-        return f"{self.file}:{self.line}: {place}{self.what}. {self.fix}"
+        line = f"{self.line}:" if self.line else ""
+        place = f" {self.path}:" if self.path else ""
+        return f"{self.file}:{line}{place} {self.what}. {self.fix}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, SecretStr
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from app.config import formats
+
 _SOURCES = ("env", "file")
 _FIELDS = (*_SOURCES, "default", "optional")
 _SCHEMA: dict[str, Any] = {
@@ -93,24 +95,23 @@ class FromReference:
             if isinstance(found, Missing):
                 return found if self.leaves_out else self.otherwise
         elif not self.literal:
-            raise _wrong(
-                "a secret must not stand in this file, from where it would get into "
-                "version control; write {env: NAME} or {file: PATH}"
-            )
-        elif isinstance(value, str):
-            found = value
+            raise _wrong("is a secret, and would get into version control", _REFER)
+        elif not isinstance(value, str):
+            raise _wrong("must be text or a reference", _REFER)
+        elif formats.holds_password(value):
+            raise _wrong("holds a secret, which must not stand in this file", _REFER)
         else:
-            raise _wrong("must be text, or a reference such as {env: NAME}")
+            found = value
         return SecretStr(self._checked(found))
 
     def _resolve(
         self, reference: Mapping[str, Any], surroundings: Surroundings | None
     ) -> str | Missing:
         if not self.literal and "default" in reference:
-            raise _wrong(
-                "a secret has no `default`, which would be the secret in this file; "
-                "write `optional: true` to do without it"
-            )
+            what = "is a secret and has no `default`, which would stand in this file"
+            raise _wrong(what, "Write `optional: true` to do without it.")
+        if formats.holds_password(str(reference.get("default", ""))):
+            raise _wrong("`default` holds a secret, which must not stand here", _REFER)
         return resolve(reference, surroundings or Surroundings({}, Path()))
 
     def _checked(self, value: str) -> str:
@@ -142,29 +143,28 @@ def resolve(reference: Mapping[str, Any], surroundings: Surroundings) -> str | M
         return str(reference["default"])
     if reference.get("optional", False):
         return Missing(nowhere)
-    raise _wrong(f"{nowhere}; mend that, or add `optional: true` to do without")
+    raise _wrong(nowhere, "Provide it, or add `optional: true` to do without.")
 
 
 def _source_of(reference: Mapping[str, Any]) -> str:
     if "aws_secret" in reference:
-        raise _wrong(
-            "`aws_secret` is not supported by this version; "
-            "write {env: NAME} or {file: PATH}"
-        )
+        what = "`aws_secret` is not supported by this version"
+        raise _wrong(what, _REFER)
     if unknown := [name for name in reference if name not in _FIELDS]:
-        raise _wrong(f"a reference has no field `{unknown[0]}`; {_HAS}")
+        raise _wrong(f"a reference has no field `{unknown[0]}`", _SHAPE)
     named = [source for source in _SOURCES if source in reference]
     if len(named) != 1:
-        raise _wrong(f"a reference names one source; {_HAS}")
+        raise _wrong("a reference names one source", _SHAPE)
     for field in (*named, "default"):
         if not isinstance(reference.get(field, "text"), str):
-            raise _wrong(f"`{field}` of a reference must be text; {_HAS}")
+            raise _wrong(f"`{field}` of a reference must be text", _SHAPE)
     if not isinstance(reference.get("optional", False), bool):
-        raise _wrong(f"`optional` of a reference must be true or false; {_HAS}")
+        raise _wrong("`optional` of a reference must be true or false", _SHAPE)
     return named[0]
 
 
-_HAS = "it has `env` or `file`, and perhaps `default` or `optional: true`"
+_REFER = "Write {env: NAME} or {file: PATH}."
+_SHAPE = "It has `env` or `file`, and perhaps `default` or `optional: true`."
 
 
 def _content(path: Path) -> str:
@@ -172,10 +172,11 @@ def _content(path: Path) -> str:
         return path.read_text("utf-8").strip()
     except FileNotFoundError:
         return ""
-    except (OSError, UnicodeDecodeError) as exc:
-        why = "is not UTF-8 text" if isinstance(exc, ValueError) else exc.strerror
-        raise _wrong(f"the file {path} cannot be read: {why}") from None
+    except (OSError, ValueError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
+        raise _wrong(f"the file {path} cannot be read: {why}", "Mend that.") from None
 
 
-def _wrong(message: str) -> PydanticCustomError:
-    return PydanticCustomError("reference", "{message}", {"message": message})
+def _wrong(what: str, fix: str = "") -> PydanticCustomError:
+    """Return the error; without `fix` the setting's description says what to do."""
+    return PydanticCustomError("reference", "{what}", {"what": what, "fix": fix})

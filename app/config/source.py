@@ -120,10 +120,12 @@ class _Reader:
             return None
         try:
             return self._loader.construct_object(node)
-        except (yaml.constructor.ConstructorError, ValueError) as exc:
-            why = getattr(exc, "problem", None) or exc
-            self._fault(node, location, f"cannot be read: {why}", "Put it into quotes.")
-            return None
+        except yaml.constructor.ConstructorError as exc:
+            what = f"cannot be read: {exc.problem}"
+        except ValueError:  # its text quotes the value
+            what = "looks like a number or a date and is none"
+        self._fault(node, location, what, "Put it into quotes.")
+        return None
 
     def _fault(self, node: yaml.Node, location: Location, what: str, fix: str) -> None:
         line = node.start_mark.line + 1
