@@ -59,6 +59,7 @@ def check(draft: Draft) -> Iterator[Finding]:
     for name, policy in policies.items():
         yield from _numbers(("policies", name), policy)
     yield from _overrides(draft, policies)
+    yield from _shared(draft, policies)
 
 
 def _names(draft: Draft) -> Iterator[Finding]:
@@ -198,6 +199,36 @@ def _overrides(draft: Draft, policies: Mapping[str, Policy]) -> Iterator[Finding
             setting = dotted(finding.location)
             what = f"its {setting} {finding.what}"
             yield Finding((*place, "policy"), what, finding.fix)
+
+
+def _shared(draft: Draft, policies: Mapping[str, Policy]) -> Iterator[Finding]:
+    """What a target has once, whoever asks, must be the same in all its policies."""
+    first: dict[tuple[str, str], tuple[Any, str]] = {}
+    for place, target in draft.targets():
+        route = _mapping(draft.section("routes")[str(place[1])])
+        name = target.get("policy") or route.get("policy", "default")
+        policy = policies.get(str(name))
+        provider, model = target.get("provider"), target.get("model")
+        if policy is None or not (isinstance(provider, str) and model):
+            continue
+        for owner, setting, value in _owned(provider, f"{provider}/{model}", policy):
+            other, under = first.setdefault((owner, setting), (value, str(name)))
+            if other != value:
+                what = f"policy `{name}` gives {owner} another {setting} than `{under}`"
+                fix = f"There is one for all of {owner}: make them equal."
+                yield Finding(place, what, fix)
+
+
+def _owned(
+    provider: str, target: str, policy: Policy
+) -> Iterator[tuple[str, str, Any]]:
+    """Yield what exists once per target or provider: owner, setting and value."""
+    retry = policy.retry
+    yield target, "breaker", policy.breaker
+    yield target, "bulkhead", policy.bulkhead
+    yield target, "retry.throttle_base_s", retry.throttle_base_s
+    yield provider, "retry.budget_ratio", retry.budget_ratio
+    yield provider, "retry.budget_min_per_s", retry.budget_min_per_s
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

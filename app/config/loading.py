@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
 
 from app.config.checks import Draft, check
 from app.config.explain import explain
@@ -72,9 +73,18 @@ def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of gateway.yaml, for editors."""
     return {
         "$schema": GenerateJsonSchema.schema_dialect,
-        **Config.model_json_schema(),
+        **Config.model_json_schema(schema_generator=_SchemaOfTheFile),
         "title": "gateway.yaml",
     }
+
+
+class _SchemaOfTheFile(GenerateJsonSchema):
+    """Leaves defaults out that are no plain values: sections, and what is masked."""
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> dict[str, Any]:
+        if isinstance(schema.get("default"), (BaseModel, dict, SecretStr)):
+            return self.generate_inner(schema["schema"])
+        return super().default_schema(schema)
 
 
 def _unreadable(path: Path, exc: Exception) -> Problem:

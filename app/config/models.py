@@ -56,8 +56,7 @@ class Store(Settings):
         FromReference(
             literal=True, otherwise=SecretStr("none"), check=formats.store_url
         ),
-        Field(default_factory=lambda: SecretStr("none")),  # else its schema says ****
-    ]
+    ] = SecretStr("none")
     """redis://… or valkey://…; `embedded` starts a server from the wheel; `none`
     keeps everything in this process. May be a reference, as it may hold a password."""
     timeout_s: Seconds = 0.05
