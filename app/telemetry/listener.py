@@ -1,0 +1,223 @@
+"""Turns what `resilience` reports into metrics, log lines and health scores.
+
+Rule: an event has one handler here, found by its type; a type that is not known (yet)
+is passed over. Events of a call come through `CallListener`, which knows the route;
+those of shared objects (breakers) come straight to `ResilienceListener`. Compose them
+with `resilience.events.Listeners`, which keeps a failure here away from the call.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from app.telemetry.correlation import current_span
+from app.telemetry.labels import NONE, OTHER
+from app.telemetry.logging import Logger
+from app.telemetry.metrics import Metrics
+from resilience.breaker import BreakerState
+from resilience.errors import BreakerOpen, BulkheadFull, ConnectTimeout
+from resilience.events import (
+    AttemptSettled,
+    AttemptStarted,
+    BreakerChanged,
+    BreakerRejected,
+    BulkheadRejected,
+    BulkheadWaited,
+    CooldownStarted,
+    Event,
+    FallbackSelected,
+    PhaseTimedOut,
+    RetryBudgetExhausted,
+    RetryScheduled,
+    TargetSkipped,
+)
+from resilience.health import Health
+from resilience.outcome import Counts
+
+CANCELLED = "cancelled"
+"""The reason of an attempt that its client, or a faster one, made needless."""
+
+
+class ResilienceListener:
+    """The shared listener of one application.
+
+    Args:
+        metrics: where to count.
+        logger: where to write.
+        health: each target's health by the target's name; may be filled later.
+    """
+
+    def __init__(
+        self, metrics: Metrics, logger: Logger, health: Mapping[str, Health]
+    ) -> None:
+        self._metrics = metrics
+        self._logger = logger
+        self._health = health
+        self._handlers: dict[type, Callable[[Any, str], None]] = {
+            AttemptStarted: self._on_attempt_started,
+            AttemptSettled: self._on_attempt_settled,
+            RetryScheduled: self._on_retry_scheduled,
+            RetryBudgetExhausted: self._on_retry_budget_exhausted,
+            TargetSkipped: self._on_target_skipped,
+            FallbackSelected: self._on_fallback_selected,
+            BreakerChanged: self._on_breaker_changed,
+            BreakerRejected: self._on_breaker_rejected,
+            BulkheadRejected: self._on_bulkhead_rejected,
+            BulkheadWaited: self._on_bulkhead_waited,
+            CooldownStarted: self._on_cooldown_started,
+            PhaseTimedOut: self._on_phase_timed_out,
+        }
+
+    @property
+    def handled(self) -> frozenset[type]:
+        """The types of events that are not passed over."""
+        return frozenset(self._handlers)
+
+    def on_event(self, event: Event) -> None:
+        """Note an event that belongs to no call."""
+        self.note(event, OTHER)
+
+    def note(self, event: Event, route: str) -> None:
+        """Note an event of a call for `route`."""
+        handler = self._handlers.get(type(event))
+        if handler is not None:
+            handler(event, route)
+
+    def _on_attempt_started(self, event: AttemptStarted, route: str) -> None:
+        """Nothing: an attempt is counted when its outcome is known."""
+
+    def _on_attempt_settled(self, event: AttemptSettled, route: str) -> None:
+        attempt, verdict = event.attempt, event.verdict
+        counts = Counts.SUCCESS if verdict is None else verdict.counts
+        reason = NONE if verdict is None else verdict.reason
+        self._metrics.record_attempt(attempt, counts, reason)
+        health = self._health.get(attempt.target)
+        if health is not None:
+            health.record(counts)
+        if verdict is None:
+            return
+        if isinstance(event.error, ConnectTimeout):
+            # The transport's own limit: no layer above it reports the phase.
+            self._metrics.record_timeout(attempt.target, event.error.phase)
+        if attempt.first_token_at_s is not None and reason != CANCELLED:
+            self._metrics.record_stream_broken(attempt.target, reason)
+            self._log("warning", "stream_broken", attempt.target, reason=reason)
+
+    def _on_retry_scheduled(self, event: RetryScheduled, route: str) -> None:
+        self._metrics.record_retry(event.target, event.reason)
+        self._log(
+            "info",
+            "retry",
+            event.target,
+            route=route,
+            retry=event.retry,
+            delayMs=round(event.delay_s * 1000, 3),
+            reason=event.reason,
+        )
+
+    def _on_retry_budget_exhausted(
+        self, event: RetryBudgetExhausted, route: str
+    ) -> None:
+        self._metrics.record_budget_exhausted(event.target, event.reason)
+        self._log(
+            "warning",
+            "retry_budget_exhausted",
+            event.target,
+            route=route,
+            reason=event.reason,
+        )
+
+    def _on_target_skipped(self, event: TargetSkipped, route: str) -> None:
+        # A chain looks before it asks, so most refusals show as a target passed over.
+        if event.reason == BreakerOpen.reason:
+            self._metrics.record_not_permitted(event.target)
+        elif event.reason == BulkheadFull.reason:
+            self._metrics.record_bulkhead_rejected(event.target)
+        self._log(
+            "debug", "target_skipped", event.target, route=route, reason=event.reason
+        )
+
+    def _on_fallback_selected(self, event: FallbackSelected, route: str) -> None:
+        metrics = self._metrics
+        metrics.record_fallback(route, event.from_target, event.to_target, event.reason)
+        before, after = (
+            metrics.target(event.from_target),
+            metrics.target(event.to_target),
+        )
+        self._logger.info(
+            "fallback",
+            route=route,
+            fromProvider=before.provider,
+            fromModel=before.model,
+            toProvider=after.provider,
+            toModel=after.model,
+            reason=event.reason,
+        )
+
+    def _on_breaker_changed(self, event: BreakerChanged, route: str) -> None:
+        self._metrics.record_breaker_changed(event.target, event.to_state)
+        opened = event.to_state in (BreakerState.OPEN, BreakerState.FORCED_OPEN)
+        self._log(
+            "warning" if opened else "info",
+            "breaker_transition",
+            event.target,
+            fromState=event.from_state,
+            toState=event.to_state,
+            openForS=event.open_for_s,
+        )
+        span = current_span()
+        if span is not None and span.is_recording():
+            span.add_event(
+                "breaker.state_changed",
+                {
+                    "target": event.target,
+                    "from": str(event.from_state),
+                    "to": str(event.to_state),
+                },
+            )
+
+    def _on_breaker_rejected(self, event: BreakerRejected, route: str) -> None:
+        self._metrics.record_not_permitted(event.target)
+        self._log(
+            "debug", "breaker_rejected", event.target, route=route, state=event.state
+        )
+
+    def _on_bulkhead_rejected(self, event: BulkheadRejected, route: str) -> None:
+        self._metrics.record_bulkhead_rejected(event.target)
+        self._metrics.record_bulkhead_wait(event.target, event.waited_s)
+        self._log(
+            "warning",
+            "bulkhead_rejected",
+            event.target,
+            route=route,
+            queued=event.queued,
+            waitedMs=round(event.waited_s * 1000, 3),
+        )
+
+    def _on_bulkhead_waited(self, event: BulkheadWaited, route: str) -> None:
+        self._metrics.record_bulkhead_wait(event.target, event.waited_s)
+
+    def _on_cooldown_started(self, event: CooldownStarted, route: str) -> None:
+        self._log("info", "cooldown", event.target, route=route, forS=event.for_s)
+
+    def _on_phase_timed_out(self, event: PhaseTimedOut, route: str) -> None:
+        self._metrics.record_timeout(event.target, event.phase)
+        self._log("info", "timeout", event.target, route=route, phase=event.phase)
+
+    def _log(self, level: str, message: str, target: str, **fields: object) -> None:
+        named = self._metrics.target(target)
+        write = getattr(self._logger, level)
+        write(message, provider=named.provider, model=named.model, **fields)
+
+
+class CallListener:
+    """Tells the shared listener of one call's events, with the call's route."""
+
+    __slots__ = ("_route", "_shared")
+
+    def __init__(self, shared: ResilienceListener, route: str) -> None:
+        self._shared = shared
+        self._route = route
+
+    def on_event(self, event: Event) -> None:
+        """Pass `event` on with the route."""
+        self._shared.note(event, self._route)
