@@ -1,0 +1,57 @@
+"""POST /v1/chat/completions."""
+
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.api.auth import Authenticated
+from app.api.chat_body import parse_chat, read_body
+from app.api.openapi import CHAT_OPERATION
+from app.api.state import Injected
+from app.api.streaming import EventStream
+from app.gateway.reply import Reply
+from app.quota.ledger import Hold
+
+router = APIRouter(tags=["chat"])
+
+
+@router.post("/v1/chat/completions", openapi_extra=CHAT_OPERATION)
+async def create_chat_completion(
+    request: Request, client: Authenticated, services: Injected
+) -> Response:
+    """Answer a chat, streamed or whole, by the first target that can.
+
+    Every field of OpenAI's API passes through untouched; `model` names a route.
+    """
+    raw = await read_body(request, services.max_body_bytes)
+    chat = parse_chat(raw, request, client)
+    reply, hold = await services.gateway.chat(chat)
+    headers = _reply_headers(reply) | _limit_headers(hold)
+    if chat.stream:
+        return EventStream(reply, chat.request_id, headers)
+    await reply.close()
+    return _whole(reply.body, headers)
+
+
+def _whole(body: dict[str, Any] | None, headers: dict[str, str]) -> Response:
+    return Response(orjson.dumps(body), headers=headers, media_type="application/json")
+
+
+def _reply_headers(reply: Reply) -> dict[str, str]:
+    return {
+        "x-gateway-target": reply.target,
+        "x-gateway-attempts": str(reply.attempts),
+        "x-gateway-fallback": str(reply.fallback).lower(),
+    }
+
+
+def _limit_headers(hold: Hold) -> dict[str, str]:
+    if hold.limit is None or hold.reset_after_s is None:
+        return {}
+    return {
+        "x-ratelimit-limit-requests": str(hold.limit),
+        "x-ratelimit-remaining-requests": str(hold.remaining),
+        "x-ratelimit-reset-requests": f"{hold.reset_after_s:.3f}s",
+    }

@@ -1,0 +1,1 @@
+"""The request path: from an authenticated request to an opened reply."""

@@ -1,0 +1,52 @@
+"""Turns how a chain ended into the error that the client gets.
+
+Rule: what the caller can mend goes back as itself; a failure of everybody is told
+apart from everybody's refusal, and from everybody's throttling, because the client
+should do something else about each.
+"""
+
+from app.errors import (
+    AllTargetsFailed,
+    AllTargetsRefused,
+    AllTargetsThrottled,
+    AppError,
+    DeadlineExceeded,
+    UpstreamThrottled,
+)
+from resilience.errors import ChainExhausted, CoolingDown, Refused
+from resilience.errors import DeadlineExceeded as CallDeadlineExceeded
+
+_RETRY_AFTER_S = 1.0
+
+
+def client_error(exc: Exception) -> Exception:
+    """Return what the client gets for `exc`; an unknown exception stays a bug."""
+    match exc:
+        case ChainExhausted():
+            return _exhausted(exc)
+        case CallDeadlineExceeded():
+            return DeadlineExceeded()
+        case AppError():
+            return exc
+        case _:
+            return exc
+
+
+def _exhausted(exc: ChainExhausted) -> AllTargetsFailed:
+    causes = [cause for _, cause in exc.causes]
+    if all(isinstance(cause, (CoolingDown, UpstreamThrottled)) for cause in causes):
+        return AllTargetsThrottled(exc.causes, retry_after_s=_soonest_s(causes))
+    if all(isinstance(cause, Refused) for cause in causes):
+        return AllTargetsRefused(exc.causes, retry_after_s=_soonest_s(causes))
+    return AllTargetsFailed(exc.causes)
+
+
+def _soonest_s(causes: list[BaseException]) -> float:
+    """When the first of them may take a request again, in seconds."""
+    named = [
+        cause.retry_after_s
+        for cause in causes
+        if isinstance(cause, (Refused, UpstreamThrottled))
+        and cause.retry_after_s is not None
+    ]
+    return min(named, default=_RETRY_AFTER_S)

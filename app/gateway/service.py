@@ -1,0 +1,128 @@
+"""The request path, readable from top to bottom.
+
+    hold → route → call → chain of targets → opened reply → … → closed
+
+Rule: whatever is taken on the way is a lease of the call. If no reply is opened, all
+of it is released here before the error goes on; once one is, the reply owns it.
+"""
+
+from functools import partial
+
+from app.domain import ChatRequest
+from app.errors import AppError, Draining, Overloaded
+from app.gateway.accounting import PriceList
+from app.gateway.attempt import ChatAttempt
+from app.gateway.outcomes import client_error
+from app.gateway.reply import Opened, Reply
+from app.gateway.routing import Route, RouteTable
+from app.quota.ledger import Hold, Ledger
+from app.telemetry import Observation, Telemetry, outcome_of
+from app.upstream import Upstream
+from resilience.call import Call
+from resilience.clock import Clock
+from resilience.deadline import Deadline
+
+
+class Gateway:
+    """Answers chat completions. One instance serves every request of the process."""
+
+    def __init__(
+        self,
+        routes: RouteTable,
+        ledger: Ledger,
+        upstream: Upstream,
+        prices: PriceList,
+        telemetry: Telemetry,
+        clock: Clock,
+        *,
+        max_in_flight: int = 2000,
+    ) -> None:
+        self.routes = routes
+        self._ledger = ledger
+        self._upstream = upstream
+        self._prices = prices
+        self._telemetry = telemetry
+        self._clock = clock
+        self._max_in_flight = max_in_flight
+        self.in_flight = 0
+        self.draining = False
+
+    async def chat(self, request: ChatRequest) -> tuple[Reply, Hold]:
+        """Return the opened reply to `request`, and what its key has left.
+
+        The caller closes the reply, by reading its events to the end or by `close`.
+
+        Raises:
+            AppError: what the client is to be told.
+        """
+        try:
+            self._admit()
+            hold = await self._ledger.hold(request.client)
+            route = self.routes.find(request.route, request.client)
+        except AppError as exc:
+            self._telemetry.record_refusal(
+                exc, route=request.route, stream=request.stream
+            )
+            raise
+        return await self._open(request, route), hold
+
+    async def _open(self, request: ChatRequest, route: Route) -> Reply:
+        """Make the call, and return its reply once a target has opened it."""
+        deadline_s = min(route.deadline_s, request.timeout_s or route.deadline_s)
+        observation = self._telemetry.observe(
+            request, policy="failover", deadline_s=deadline_s
+        )
+        call = Call(
+            Deadline.after(self._clock, deadline_s),
+            max_attempts=route.max_attempts,
+            listener=observation.listener,
+            labels={"route": route.name},
+        )
+        self.in_flight += 1
+        attempt = ChatAttempt(self._upstream, request, route, observation)
+        try:
+            opened: Opened = await route.chain.execute(attempt, call)
+        except BaseException as exc:
+            told = client_error(exc) if isinstance(exc, Exception) else exc
+            await call.close(exc)
+            self._finish(observation, told)
+            if told is exc:
+                raise
+            raise told from exc
+        return Reply(
+            opened,
+            call,
+            fallback=opened.target != route.first_target,
+            pass_usage=request.include_usage,
+            close=partial(self._close, observation, call),
+        )
+
+    def _admit(self) -> None:
+        """Turn away what this process should not start."""
+        if self.draining:
+            raise Draining(retry_after_s=1)
+        if self.in_flight >= self._max_in_flight:
+            raise Overloaded(retry_after_s=1)
+
+    async def _close(
+        self,
+        observation: Observation,
+        call: Call,
+        reply: Reply,
+        ended_by: BaseException | None,
+    ) -> None:
+        """Account for a reply, and release what it holds. Runs once per reply."""
+        attempt, usage = call.attempt, reply.usage
+        if attempt is not None:
+            observation.answered(attempt, finish_reason=reply.finish_reason)
+            if usage is not None:
+                cost = self._prices.cost_usd(reply.target, usage)
+                observation.usage(attempt, usage, cost)
+        try:
+            await call.close(ended_by)
+        finally:
+            self._finish(observation, ended_by)
+
+    def _finish(self, observation: Observation, error: BaseException | None) -> None:
+        self.in_flight -= 1
+        observation.finish(outcome_of(error), error)
