@@ -15,20 +15,21 @@ ARG UV_VERSION=0.13.9
 ENV UV_COMPILE_BYTECODE=1 \
     UV_LINK_MODE=copy \
     UV_PYTHON_DOWNLOADS=never \
-    UV_PROJECT_ENVIRONMENT=/opt/breakwater
+    UV_PROJECT_ENVIRONMENT=/opt/breakwater \
+    UV_CACHE_DIR=/var/cache/uv
 
 RUN pip install --no-cache-dir --root-user-action=ignore "uv==${UV_VERSION}"
 
 WORKDIR /src
 # Dependencies first: this layer changes only with the lock.
 COPY pyproject.toml uv.lock ./
-RUN --mount=type=cache,target=/root/.cache/uv \
+RUN --mount=type=cache,target=/var/cache/uv \
     uv sync --frozen --no-dev --no-install-project
 
 COPY README.md LICENSE ./
 COPY app ./app
 COPY resilience ./resilience
-RUN --mount=type=cache,target=/root/.cache/uv \
+RUN --mount=type=cache,target=/var/cache/uv \
     uv sync --frozen --no-dev --no-editable
 
 # The stand-in is not part of the wheel; it is compiled here like everything else.

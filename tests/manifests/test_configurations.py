@@ -20,7 +20,7 @@ FILES: Final = (
 SUPPLIED: Final = {
     "GATEWAY_DEMO_KEY_SHA256": "a" * 64,
     "GATEWAY_CLIENT_KEY_SHA256": "b" * 64,
-    "OPENAI_API_KEY": "given-by-the-test",
+    "OPENAI_API_KEY": "k" * 8,
 }
 
 
