@@ -7,17 +7,23 @@ the state machine of `machine.py`. No timers: time is looked at when somebody as
 
 import random
 from collections.abc import Callable
-from contextlib import suppress
 
 from resilience.clock import Clock
 from resilience.errors import BreakerOpen
-from resilience.events import BreakerChanged, Listener, Silent
-from resilience.machine import NAMES, BreakerState, Machine, Open, TargetFailed
+from resilience.events import BreakerChanged, Listener, Silent, tell
+from resilience.machine import NAMES, BreakerState, Machine, Open
 from resilience.outcome import Counts
 from resilience.permit import Permit
 from resilience.trip import BreakerConfig
+from resilience.window import Totals
 
 __all__ = ["Breaker", "BreakerConfig", "BreakerState"]
+
+_ORDERS = (
+    BreakerState.FORCED_OPEN,
+    BreakerState.DISABLED,
+    BreakerState.METRICS_ONLY,
+)
 
 
 class Breaker:
@@ -49,7 +55,15 @@ class Breaker:
     @property
     def ready(self) -> bool:
         """Whether an attempt would be admitted now."""
-        return self._refusal() is None
+        if self._forced is not None:
+            return self._forced is not BreakerState.FORCED_OPEN
+        self._refresh()
+        return self._machine.state.refuses() is None
+
+    @property
+    def totals(self) -> Totals:
+        """What the window holds now; for observation."""
+        return self._machine.storage.policy.totals(self._clock.now())
 
     @property
     def open_for_s(self) -> float:
@@ -60,9 +74,12 @@ class Breaker:
 
     def peek(self) -> None:
         """Raise `BreakerOpen` if an attempt would not be admitted; takes nothing."""
-        refusal = self._refusal()
-        if refusal is not None:
-            raise refusal
+        if not self.ready:
+            raise self._refused()  # no local name: its traceback would hold it
+
+    def refusal(self) -> BreakerOpen | None:
+        """Return why an attempt would not be admitted, or None if it would be."""
+        return None if self.ready else self._refused()
 
     def admit(self, alternative_ready: Callable[[], bool] = lambda: False) -> Permit:
         """Return a permit for one attempt.
@@ -73,9 +90,7 @@ class Breaker:
         Raises:
             BreakerOpen: the attempt must not be made.
         """
-        refusal = self._refusal()
-        if refusal is not None:
-            raise refusal
+        self.peek()
         now_s = self._clock.now()
         if self._forced is BreakerState.DISABLED:
             return Permit(None, now_s, self._settle)
@@ -89,13 +104,20 @@ class Breaker:
     def force(self, order: BreakerState | None) -> None:
         """Obey an operator: FORCED_OPEN, DISABLED or METRICS_ONLY; None to resume.
 
-        Resuming starts from a closed breaker with an empty window.
+        Each order, resuming too, starts from a closed breaker that remembers nothing.
+
+        Raises:
+            ValueError: not an operator's order.
         """
-        previous, self._forced = self.state, order
+        if order is not None and order not in _ORDERS:
+            raise ValueError(f"a breaker cannot be ordered to be {order}")
+        before = self.state
+        self._forced = order
         self._machine.storage.observe_only = order is BreakerState.METRICS_ONLY
-        self._machine.close()
-        if order is not None:
-            self._listener.on_event(BreakerChanged(self.target, previous, order))
+        self._machine.reset()
+        after = self.state
+        if after is not before:
+            tell(self._listener, BreakerChanged(self.target, before, after))
 
     def _settle(
         self, permit: Permit, counts: Counts, slow: bool, retry_after_s: float | None
@@ -107,22 +129,16 @@ class Breaker:
         if counts is Counts.SUCCESS:
             state._handle_success()
         elif counts is Counts.FAILURE:
-            self._machine.named_pause_s = retry_after_s
-            with suppress(TargetFailed):  # aiobreaker re-raises what it is told
-                state._handle_error(None, TargetFailed())
+            if retry_after_s is not None:
+                self._machine.note_pause(retry_after_s)
+            self._machine.fail(state)
         elif slow:
             state.on_slow()
 
-    def _refusal(self) -> BreakerOpen | None:
+    def _refused(self) -> BreakerOpen:
         if self._forced is not None:
-            if self._forced is BreakerState.FORCED_OPEN:
-                return BreakerOpen(self.target)
-            return None
-        self._refresh()
-        retry_after_s = self._machine.state.refuses()
-        if retry_after_s is None:
-            return None
-        return BreakerOpen(self.target, retry_after_s)
+            return BreakerOpen(self.target)
+        return BreakerOpen(self.target, self._machine.state.refuses())
 
     def _refresh(self) -> None:
         """Let time act: a probe that is overdue has a verdict now."""

@@ -56,9 +56,12 @@ class RetryBudget:
 
     def refund(self) -> None:
         """Give back one withdrawal whose attempt was never sent."""
-        bucket = self._advance()
-        if self._withdrawals[bucket]:
-            self._withdrawals[bucket] -= 1
+        head = self._advance()
+        for age in range(_BUCKETS):  # it may have been made before a long backoff
+            bucket = (head - age) % _BUCKETS
+            if self._withdrawals[bucket]:
+                self._withdrawals[bucket] -= 1
+                return
 
     def remaining_ratio(self) -> float:
         """Return what is left of the account, from 0 (empty) to 1 (untouched)."""

@@ -26,11 +26,24 @@ class Bulkhead:
         self, target: str, *, limit: int = 64, queue: int = 32, wait_s: float = 1.0
     ) -> None:
         self.target = target
-        self.limit = limit
+        self._limit = limit
         self._queue = queue
         self._wait_s = wait_s
         self._in_use = 0
         self._waiters: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def limit(self) -> int:
+        """How many slots there are; may be changed at any time.
+
+        Slots beyond a lowered limit are not taken away: they just are not reused.
+        """
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        self._limit = limit
+        self._hand_out()
 
     @property
     def in_use(self) -> int:
@@ -45,11 +58,11 @@ class Bulkhead:
     @property
     def has_room(self) -> bool:
         """Whether a call that came now would get a slot or a place in the queue."""
-        return self._in_use < self.limit or len(self._waiters) < self._queue
+        return self._in_use < self._limit or len(self._waiters) < self._queue
 
     def try_acquire(self) -> "Slot | None":
         """Take a slot if one is free and nobody waits for it."""
-        if self._in_use < self.limit and not self._waiters:
+        if self._in_use < self._limit and not self._waiters:
             self._in_use += 1
             return Slot(self)
         return None
@@ -73,7 +86,7 @@ class Bulkhead:
         except BaseException as exc:
             if waiter.done() and not waiter.cancelled():
                 self.release()  # handed over in the very moment we gave up
-            else:
+            elif waiter in self._waiters:  # else passed over, having been cancelled
                 self._waiters.remove(waiter)
             if isinstance(exc, TimeoutError):
                 raise BulkheadFull(self.target) from None
@@ -81,13 +94,9 @@ class Bulkhead:
         return Slot(self)
 
     def release(self) -> None:
-        """Give a slot back, or hand it to the first waiter."""
-        while self._waiters and self._in_use <= self.limit:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)  # the slot changes hands; the count stays
-                return
+        """Give a slot back; the first waiter gets it."""
         self._in_use -= 1
+        self._hand_out()
 
     async def execute[T](self, operation: Operation[T], call: Call) -> T:
         """Run `operation` in a slot that is freed when the reply closes.
@@ -100,6 +109,13 @@ class Bulkhead:
             slot = await self._wait(call)
         call.leases.push(slot)
         return await operation(call)
+
+    def _hand_out(self) -> None:
+        while self._waiters and self._in_use < self._limit:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                self._in_use += 1  # on behalf of the waiter, who has yet to wake up
+                waiter.set_result(None)
 
     async def _wait(self, call: Call) -> "Slot":
         clock = call.deadline.clock

@@ -7,16 +7,14 @@ pushed onto `call.leases`; the layer that makes attempts gives each its own stac
 released when the *reply* closes, with the error that closed it, and exactly once.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import TracebackType
 from typing import Self
 
 from resilience.deadline import Deadline
-from resilience.events import AttemptStarted, Event, Listener, Silent
+from resilience.events import AttemptStarted, Event, Listener, Silent, tell
+from resilience.leases import Leases
 
 
 class AttemptKind(StrEnum):
@@ -44,6 +42,8 @@ class Attempt:
     first_token_at_s: float | None = None
     ended_at_s: float | None = None
     tokens: int = 0
+    whole: bool = False
+    """Whether the answer comes in one piece: then it has no first token."""
 
     @property
     def first_token_s(self) -> float | None:
@@ -111,7 +111,7 @@ class Call:
         self._shared = _Shared(
             deadline, max_attempts, listener or Silent(), labels or {}
         )
-        self.leases = AsyncExitStack()
+        self.leases = Leases()
         self.kind = AttemptKind.PRIMARY
         self.target = ""
         self.attempt: Attempt | None = None
@@ -142,13 +142,13 @@ class Call:
 
     def emit(self, event: Event) -> None:
         """Tell this call's listener."""
-        self._shared.listener.on_event(event)
+        tell(self._shared.listener, event)
 
     def fork(self) -> Self:
         """Return a view of the same call with leases of its own."""
         twin = object.__new__(type(self))
         twin._shared = self._shared
-        twin.leases = AsyncExitStack()
+        twin.leases = Leases()
         twin.kind = self.kind
         twin.target = self.target
         twin.attempt = None
@@ -158,7 +158,7 @@ class Call:
 
     def adopt(self, fork: Self) -> None:
         """Take over a fork's leases and attempt: it has opened the reply."""
-        self.leases.push_async_exit(fork.leases.__aexit__)
+        self.leases.adopt(fork.leases)
         self.attempt = fork.attempt
         self.target = fork.target
         self.kind = fork.kind
@@ -190,32 +190,21 @@ class Call:
         if self.on_first_token is not None:
             self.on_first_token()
 
+    def expect_whole(self) -> None:
+        """Note that the running attempt's answer comes in one piece.
+
+        Its time is all generation, which no first-token limit may judge: from now on
+        only its total limit and the deadline hold.
+        """
+        if self.attempt is not None:
+            self.attempt.whole = True
+        if self.on_first_token is not None:
+            self.on_first_token()
+
     async def close(self, exc: BaseException | None = None) -> None:
         """Release every lease, newest first, telling each what ended the call.
 
         Shielded: a cancellation that arrives meanwhile is delivered afterwards.
         Safe to call more than once; only the first call does anything.
         """
-        leases = self.leases.pop_all()
-        await _shielded(leases, exc)
-
-
-async def _shielded(leases: AsyncExitStack, exc: BaseException | None) -> None:
-    kind: type[BaseException] | None = None if exc is None else type(exc)
-    trace: TracebackType | None = None if exc is None else exc.__traceback__
-    # Eager: leases that need no I/O are released here and now, without a task switch.
-    closing = asyncio.Task(leases.__aexit__(kind, exc, trace), eager_start=True)
-    if closing.done():
-        closing.result()
-        return
-    try:
-        await asyncio.shield(closing)
-    except asyncio.CancelledError:
-        # Either we were cancelled (finish first, then let it through) or a lease was.
-        while not closing.done():
-            try:
-                await asyncio.shield(closing)
-            except asyncio.CancelledError:
-                continue
-        closing.result()
-        raise
+        await self.leases.release(exc)

@@ -37,6 +37,13 @@ class Target:
     readiness: Readiness
     context_window: int | None = None
 
+    def holds_more_than(self, tokens: int | None) -> bool:
+        """Whether the declared window is larger; None asks for nothing."""
+        return tokens is None or (self.context_window or 0) > tokens
+
+
+type _Causes = list[tuple[str, BaseException]]
+
 
 class Chain:
     """The targets of a route, in the order of preference."""
@@ -54,58 +61,79 @@ class Chain:
             ChainExhausted: no target answered.
             Exception: an error that no further target could mend, unchanged.
         """
-        causes: list[tuple[str, BaseException]] = []
-        minimum_window = 0
+        causes: _Causes = []
+        try:
+            return await self._first_answer(operation, call, causes)
+        finally:
+            # The errors' tracebacks hold these frames; the frames let go of them.
+            causes.clear()
+
+    async def _first_answer[T](
+        self, operation: Operation[T], call: Call, causes: _Causes
+    ) -> T:
+        too_small: int | None = None
         for position, target in enumerate(self._targets):
-            if minimum_window and (target.context_window or 0) <= minimum_window:
+            later = self._targets[position + 1 :]
+            if not target.holds_more_than(too_small) or self._skips(
+                target, call, causes
+            ):
                 continue
-            refusal = self._refusal(target, call)
-            if refusal is not None:
-                causes.append((target.name, refusal))
-                call.emit(TargetSkipped(target.name, refusal.reason))
-                continue
-            self._select(target, position, call, causes)
+            call.target = target.name
+            call.kind = AttemptKind.FALLBACK if position else AttemptKind.PRIMARY
+            call.alternative_ready = _AnyReady(later, too_small)
+            self._announce(target, call, causes)
             try:
                 return await target.pipeline.execute(operation, call)
             except Exception as exc:
                 causes.append((target.name, exc))
                 verdict = self._classify(exc)
-                if not self._worth_another(verdict, target, position):
-                    raise
                 if verdict.condition is Condition.LARGER_CONTEXT:
-                    minimum_window = target.context_window or 0
+                    too_small = target.context_window or 0
+                if not _worth_another(verdict, later, too_small):
+                    raise
         raise ChainExhausted(causes)
 
-    def _select(
-        self,
-        target: Target,
-        position: int,
-        call: Call,
-        causes: list[tuple[str, BaseException]],
-    ) -> None:
-        call.target = target.name
-        call.kind = AttemptKind.PRIMARY if position == 0 else AttemptKind.FALLBACK
-        later = self._targets[position + 1 :]
-        call.alternative_ready = lambda: any(
-            other.readiness.refusal() is None for other in later
-        )
+    def _skips(self, target: Target, call: Call, causes: _Causes) -> bool:
+        refusal: Refused | None = None
+        if call.attempts_left <= 0:
+            refusal = BudgetExhausted(target.name)
+        else:
+            refusal = target.readiness.refusal()
+        if refusal is None:
+            return False
+        causes.append((target.name, refusal))
+        call.emit(TargetSkipped(target.name, refusal.reason))
+        return True
+
+    def _announce(self, target: Target, call: Call, causes: _Causes) -> None:
         if causes:
             name, cause = causes[-1]
             reason = self._classify(cause).reason
             call.emit(FallbackSelected(name, target.name, reason))
 
-    def _refusal(self, target: Target, call: Call) -> Refused | None:
-        if call.attempts_left <= 0:
-            return BudgetExhausted(target.name)
-        return target.readiness.refusal()
 
-    def _worth_another(self, verdict: Verdict, target: Target, position: int) -> bool:
-        if verdict.disposition is Disposition.GIVE_UP:
-            return False
-        if verdict.condition is not Condition.LARGER_CONTEXT:
-            return True
-        window = target.context_window or 0
+class _AnyReady:
+    """Whether one of `targets` could be asked instead, whenever that is asked."""
+
+    __slots__ = ("_targets", "_too_small")
+
+    def __init__(self, targets: Sequence[Target], too_small: int | None) -> None:
+        self._targets = targets
+        self._too_small = too_small
+
+    def __call__(self) -> bool:
         return any(
-            (other.context_window or 0) > window
-            for other in self._targets[position + 1 :]
+            target.holds_more_than(self._too_small)
+            and target.readiness.refusal() is None
+            for target in self._targets
         )
+
+
+def _worth_another(
+    verdict: Verdict, later: Sequence[Target], too_small: int | None
+) -> bool:
+    if verdict.disposition is Disposition.GIVE_UP:
+        return False
+    if verdict.condition is not Condition.LARGER_CONTEXT:
+        return True
+    return any(target.holds_more_than(too_small) for target in later)

@@ -2,16 +2,19 @@
 
 Rule: a pause belongs to one (key, model) of a provider, so to one target; it is no
 failure and the breaker never hears of it. A later, shorter pause never cuts a longer
-one short. Without a Retry-After the pause doubles with each throttled answer in a
-row, up to a cap.
+one short. Without a Retry-After the pause is our guess: it doubles with each throttled
+answer in a row, up to a cap; it keeps new calls away, but not a retry, which has waited
+its own backoff and is how we learn whether the guess was right.
 """
 
-from resilience.call import Call
+from resilience.call import AttemptKind, Call
 from resilience.clock import Clock
 from resilience.errors import CoolingDown
 from resilience.events import CooldownStarted
 from resilience.outcome import Classify, Pace
 from resilience.policy import Operation
+
+_MAX_DOUBLINGS = 32  # a float overflows at 1024, after a night of throttling
 
 
 class CooldownGate:
@@ -38,13 +41,14 @@ class CooldownGate:
         self._base_s = base_s
         self._cap_s = cap_s
         self._named_cap_s = named_cap_s
-        self._until_s = 0.0
+        self._named_until_s = self._guessed_until_s = clock.now()
         self._in_a_row = 0
 
     @property
     def remaining_s(self) -> float:
         """Seconds until the pause ends; 0 when there is none."""
-        return max(0.0, self._until_s - self._clock.now())
+        until_s = max(self._named_until_s, self._guessed_until_s)
+        return max(0.0, until_s - self._clock.now())
 
     async def execute[T](self, operation: Operation[T], call: Call) -> T:
         """Run `operation` unless the target is cooling down.
@@ -53,7 +57,7 @@ class CooldownGate:
             CoolingDown: the operation was not run.
         """
         remaining_s = self.remaining_s
-        if remaining_s > 0:
+        if remaining_s > 0 and not self._lets_through(call):
             raise CoolingDown(self.target, remaining_s)
         try:
             opened = await operation(call)
@@ -67,15 +71,23 @@ class CooldownGate:
 
     def clear(self) -> None:
         """End the pause."""
-        self._until_s = 0.0
+        self._named_until_s = self._guessed_until_s = self._clock.now()
         self._in_a_row = 0
 
+    def _lets_through(self, call: Call) -> bool:
+        named = self._named_until_s > self._clock.now()
+        return call.kind is AttemptKind.RETRY and not named
+
     def _start(self, named_s: float | None, call: Call) -> None:
-        if self.remaining_s == 0:  # answers that were under way together count once
+        # Answers that were under way together count once.
+        if self.remaining_s == 0 or self._in_a_row == 0:
             self._in_a_row += 1
+        now_s = self._clock.now()
         if named_s is None:
-            pause_s = min(self._cap_s, self._base_s * 2.0 ** (self._in_a_row - 1))
+            doublings = min(self._in_a_row - 1, _MAX_DOUBLINGS)
+            pause_s = min(self._cap_s, self._base_s * 2.0**doublings)
+            self._guessed_until_s = max(self._guessed_until_s, now_s + pause_s)
         else:
             pause_s = min(self._named_cap_s, named_s)
-        self._until_s = max(self._until_s, self._clock.now() + pause_s)
+            self._named_until_s = max(self._named_until_s, now_s + pause_s)
         call.emit(CooldownStarted(self.target, pause_s))

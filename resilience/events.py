@@ -154,6 +154,14 @@ class Silent:
         """Ignore `event`."""
 
 
+def tell(listener: Listener, event: Event) -> None:
+    """Tell `listener` of `event`; if it raises, that is logged and goes no further."""
+    try:
+        listener.on_event(event)
+    except Exception:
+        _log.exception("a listener failed on %s", type(event).__name__)
+
+
 class Listeners:
     """Tells several listeners; one that raises harms neither the call nor the rest."""
 
@@ -163,7 +171,4 @@ class Listeners:
     def on_event(self, event: Event) -> None:
         """Pass `event` to each listener in turn."""
         for listener in self._listeners:
-            try:
-                listener.on_event(event)
-            except Exception:
-                _log.exception("a listener failed on %s", type(event).__name__)
+            tell(listener, event)

@@ -14,6 +14,8 @@ extension points only (`_create_new_state`, the hooks of its states, a storage):
                                           issued it, and dropped when that is gone
     wall clock, mixed UTC and local       monotonic clock, `open_until`
     its error replaces the caller's       hooks never raise
+    listeners hear of a change before     events are sent by the machine, when the
+    it has happened                       change is complete
     excluded errors count as success      neutral outcomes never reach it
 
 No timers: time is looked at when somebody asks. Permits and forced states are the
@@ -27,7 +29,7 @@ from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 
-from aiobreaker import CircuitBreaker, CircuitBreakerListener, CircuitBreakerState
+from aiobreaker import CircuitBreaker, CircuitBreakerState
 from aiobreaker.state import (
     CircuitBreakerBaseState,
     CircuitClosedState,
@@ -38,10 +40,11 @@ from aiobreaker.storage.base import CircuitBreakerStorage
 
 from resilience.clock import Clock
 from resilience.errors import BreakerOpen
-from resilience.events import BreakerChanged, Listener
+from resilience.events import BreakerChanged, Listener, tell
 from resilience.permit import Permit
 from resilience.trip import BreakerConfig, TripPolicy
 
+_MAX_DOUBLINGS = 32  # a float overflows at 1024, after three days of outage
 _RAMP_FLOOR = 0.1
 _BUSY_PROBE_RETRY_S = 1.0
 
@@ -66,6 +69,10 @@ NAMES = {
 
 class TargetFailed(Exception):
     """Handed to aiobreaker in place of the real error, which stays untouched."""
+
+
+def _nothing() -> None:
+    """Stands in for the guarded function, which aiobreaker never sees."""
 
 
 class Storage(CircuitBreakerStorage):
@@ -128,13 +135,10 @@ class Machine(CircuitBreaker):
         self.uniform = uniform
         self.storage = Storage(config, clock)
         self.open_until_s = 0.0
-        self.named_pause_s: float | None = None
-        """The pause that the failing target asked for, if it did."""
+        self._paused_until_s = 0.0
         self._opened_in_a_row = 0
         self._closed_at_s = clock.now()
-        super().__init__(
-            fail_max=1, state_storage=self.storage, listeners=[_Announcer()]
-        )
+        super().__init__(fail_max=1, state_storage=self.storage)
 
     def _create_new_state(
         self,
@@ -149,33 +153,65 @@ class Machine(CircuitBreaker):
         """aiobreaker's wall-clock view; see `open_until_s`."""
         return None
 
+    def fail(self, state: CircuitBreakerBaseState) -> None:
+        """Tell `state` of a failure by the target's fault."""
+        failed = TargetFailed()
+        try:
+            state._handle_error(_nothing, failed)
+        except TargetFailed:
+            # It re-raises what it is told; the traceback would hold every caller.
+            failed.__traceback__ = None
+
+    def note_pause(self, named_s: float) -> None:
+        """Note that the failing target asked for a pause: opening will keep it."""
+        until_s = self.clock.now() + min(named_s, self.config.open_cap_s)
+        self._paused_until_s = max(self._paused_until_s, until_s)
+
     def open(self) -> None:
-        """Open for the next open time; while open, only ever lengthen it."""
+        """Open for the next open time; nothing if it is open already."""
+        before = self.current_state
+        if before is CircuitBreakerState.OPEN:
+            return
         now_s, config = self.clock.now(), self.config
-        if self.current_state is CircuitBreakerState.CLOSED and (
-            now_s - self._closed_at_s > config.open_s
-        ):
-            self._opened_in_a_row = 0  # it held: what comes now is a new incident
-        doubled_s = min(config.open_cap_s, config.open_s * 2.0**self._opened_in_a_row)
+        held = now_s - self._closed_at_s > config.open_s
+        if before is CircuitBreakerState.CLOSED and held:
+            self._opened_in_a_row = 0  # what comes now is a new incident
+        doublings = min(self._opened_in_a_row, _MAX_DOUBLINGS)
+        doubled_s = min(config.open_cap_s, config.open_s * 2.0**doublings)
         jitter = self.uniform(1 - config.jitter, 1 + config.jitter)
-        named_s = min(self.named_pause_s or 0.0, config.open_cap_s)
-        self.named_pause_s = None
         self._opened_in_a_row += 1
-        self.open_until_s = now_s + max(doubled_s * jitter, named_s)
-        self._state_storage.state = CircuitBreakerState.OPEN
-        self.state = CircuitBreakerState.OPEN
+        self.open_until_s = max(now_s + doubled_s * jitter, self._paused_until_s)
+        self._enter(CircuitBreakerState.OPEN)
 
     def close(self) -> None:
         """Close with an empty window."""
-        self._closed_at_s = self.clock.now()
-        self.storage.policy.clear(self._closed_at_s)
-        self._state_storage.state = CircuitBreakerState.CLOSED
-        self.state = CircuitBreakerState.CLOSED
+        self._start_afresh()
+        self._enter(CircuitBreakerState.CLOSED)
 
     def half_open(self) -> None:
         """Admit probes."""
-        self._state_storage.state = CircuitBreakerState.HALF_OPEN
-        self.state = CircuitBreakerState.HALF_OPEN
+        self._enter(CircuitBreakerState.HALF_OPEN)
+
+    def reset(self) -> None:
+        """Forget everything, as if made anew; who asks for it tells of it."""
+        self._start_afresh()
+        self._opened_in_a_row = 0
+        self.storage.state = CircuitBreakerState.CLOSED
+        self._state = _Closed(self)
+
+    def _start_afresh(self) -> None:
+        self._closed_at_s = self._paused_until_s = self.clock.now()
+        self.storage.policy.clear(self._closed_at_s)
+
+    def _enter(self, to: CircuitBreakerState) -> None:
+        """Enter a fresh state, and only then tell: who is told may ask the breaker."""
+        before, after = NAMES[self.current_state], NAMES[to]
+        self.storage.state = to
+        self.state = to
+        open_for_s = None
+        if after is BreakerState.OPEN:
+            open_for_s = self.open_until_s - self.clock.now()
+        tell(self.listener, BreakerChanged(self.target, before, after, open_for_s))
 
 
 class _Rules:
@@ -316,23 +352,3 @@ _STATES = {
     CircuitBreakerState.OPEN: Open,
     CircuitBreakerState.HALF_OPEN: _HalfOpen,
 }
-
-
-class _Announcer(CircuitBreakerListener):
-    """Turns aiobreaker's state changes into events."""
-
-    def state_change(
-        self,
-        breaker: Machine,
-        old: CircuitBreakerBaseState,
-        new: CircuitBreakerBaseState,
-    ) -> None:
-        before, after = NAMES[old.state], NAMES[new.state]
-        if before is after:
-            return
-        open_for_s = None
-        if after is BreakerState.OPEN:
-            open_for_s = breaker.open_until_s - breaker.clock.now()
-        breaker.listener.on_event(
-            BreakerChanged(breaker.target, before, after, open_for_s)
-        )

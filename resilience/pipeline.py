@@ -12,7 +12,7 @@ from types import TracebackType
 from resilience.call import Attempt, Call
 from resilience.events import AttemptSettled
 from resilience.outcome import Classify, classify
-from resilience.policy import Operation, Policy
+from resilience.policy import Operation, Policy, run_attempt
 
 
 class Pipeline:
@@ -36,17 +36,17 @@ class Pipeline:
         self._is_slow = is_slow or _never_slow
 
     async def execute[T](self, operation: Operation[T], call: Call) -> T:
-        """Run `operation` inside every layer."""
+        """Run `operation` inside every layer; if it fails, nothing stays held."""
         wrapped: Operation[T] = partial(self._send, operation)
         for layer in self._innermost_first:
             wrapped = partial(layer.execute, wrapped)
-        return await wrapped(call)
+        return await run_attempt(wrapped, call, call.kind)
 
     async def _send[T](self, operation: Operation[T], call: Call) -> T:
         attempt = call.begin_attempt()
         call.leases.push(_Settlement(self, call, attempt))
         opened = await operation(call)
-        if attempt.first_token_at_s is None:
+        if attempt.first_token_at_s is None and not attempt.whole:
             attempt.first_token_at_s = call.deadline.clock.now()
         return opened
 

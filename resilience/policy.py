@@ -1,8 +1,9 @@
 """The one shape of every layer.
 
 A policy wraps an *operation*: it may refuse it, delay it, repeat it, bound it, or
-watch how it ends. It must pass on the operation's own result or error unchanged, and
-must leave no lease behind when it raises.
+watch how it ends. It passes on the operation's own result or error, unchanged. What it
+takes for the attempt it pushes on `call.leases`; whoever gave it that call releases
+them when the attempt fails (`run_attempt`), or when the reply closes.
 """
 
 from collections.abc import Awaitable, Callable

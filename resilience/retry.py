@@ -5,9 +5,14 @@ replayed, so that success costs nothing. A refusal is never retried; how often, 
 soon and whether at all depends on the error's verdict, on whether another target
 could answer instead, on the call's attempts and deadline, and last on the target's
 budget. When a retry may not be made, the last real error goes on unchanged.
+
+tenacity is handed verdicts, never the errors: it would re-raise those through frames
+that hold them, a cycle that keeps whatever the error's traceback reaches alive.
 """
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+from dataclasses import dataclass
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
 from resilience.backoff import Backoff
 from resilience.budget import RetryBudget
@@ -15,11 +20,17 @@ from resilience.call import AttemptKind, Call
 from resilience.clock import Clock
 from resilience.errors import Refused
 from resilience.events import RetryBudgetExhausted, RetryScheduled
-from resilience.outcome import Classify, Disposition, Pace, Verdict
+from resilience.outcome import Classify, Counts, Disposition, Pace, Verdict
 from resilience.policy import Operation, run_attempt
 
 _RETRIES_WITH_ALTERNATIVE = 1
 _RETRIES_ALONE = 2
+_NO_MORE = Verdict(Counts.NEUTRAL, Disposition.GIVE_UP, "no_more")
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer[T]:
+    opened: T
 
 
 class Retry:
@@ -44,7 +55,9 @@ class Retry:
         self._wait_up_to_s = wait_up_to_s
         # Copied for every use: a shared instance is unsafe under concurrency.
         self._template = AsyncRetrying(
-            sleep=clock.sleep, retry=retry_if_exception(self._worth_it), reraise=True
+            sleep=clock.sleep,
+            retry=retry_if_result(_may_be_sent_again),
+            retry_error_callback=_last_outcome,
         )
 
     async def execute[T](self, operation: Operation[T], call: Call) -> T:
@@ -55,65 +68,88 @@ class Retry:
         """
         try:
             return await run_attempt(operation, call, call.kind)
+        except Refused:
+            raise
         except Exception as exc:
-            if not self._worth_it(exc):
+            verdict = self._classify(exc)
+            if verdict.disposition is not Disposition.RETRY:
                 raise
-            first = exc
-        return await self._retry(operation, call, first)
+            retries = _Retries(self, operation, call, exc, verdict)
+        return await retries.run()
 
-    async def _retry[T](
-        self, operation: Operation[T], call: Call, first: Exception
-    ) -> T:
-        replay: Exception | None = first
-        last_real = first
 
-        async def attempt() -> T:
-            nonlocal replay, last_real
-            if replay is not None:
-                failure, replay = replay, None
-                raise failure
-            sent_before = len(call.attempts)
-            try:
-                return await run_attempt(operation, call, AttemptKind.RETRY)
-            except Refused:
-                if len(call.attempts) == sent_before:
-                    self._budget.refund()
-                raise last_real from None
-            except Exception as exc:
-                last_real = exc
-                raise
+class _Retries[T]:
+    """The retries of one call on one target, after a first failure."""
 
-        def delay_s(state: RetryCallState) -> float:
-            return self._backoff.delay_s(state.attempt_number, self._verdict(state))
+    def __init__(
+        self,
+        rules: Retry,
+        operation: Operation[T],
+        call: Call,
+        failure: BaseException,
+        verdict: Verdict,
+    ) -> None:
+        self._rules = rules
+        self._operation = operation
+        self._call = call
+        self._failure: BaseException | None = failure
+        """The last real error; let go of before it is raised."""
+        self._replay: Verdict | None = verdict
+        self._booked = False
+        """Whether the budget was charged for an attempt that is not sent yet."""
 
-        def stop(state: RetryCallState) -> bool:
-            return not self._may_retry(call, self._verdict(state), state)
+    async def run(self) -> T:
+        """Return the answer of a retry, or raise the last real error."""
+        retrying = self._rules._template.copy(
+            wait=self._delay_s, stop=self._stop, before_sleep=self._announce
+        )
+        try:
+            outcome: _Answer[T] | Verdict = await retrying(self._attempt)
+            if isinstance(outcome, _Answer):
+                return outcome.opened
+            raise self._last_failure()
+        finally:
+            self._failure = None
+            if self._booked:
+                self._rules._budget.refund()
+            retrying.iter_state.reset()  # it holds bound methods of its owner and ours
 
-        def announce(state: RetryCallState) -> None:
-            reason = self._verdict(state).reason
-            call.emit(
-                RetryScheduled(
-                    call.target, state.attempt_number, state.upcoming_sleep, reason
-                )
+    async def _attempt(self) -> _Answer[T] | Verdict:
+        if self._replay is not None:
+            verdict, self._replay = self._replay, None
+            return verdict
+        sent_before = len(self._call.attempts)
+        try:
+            opened = await run_attempt(self._operation, self._call, AttemptKind.RETRY)
+        except Exception as exc:
+            if len(self._call.attempts) == sent_before:
+                return _NO_MORE  # refused or too late: the last real error stands
+            self._booked, self._failure = False, exc
+            return self._rules._classify(exc)
+        except BaseException as exc:
+            self._booked, self._failure = len(self._call.attempts) == sent_before, exc
+            return _NO_MORE
+        self._booked = False
+        return _Answer(opened)
+
+    def _last_failure(self) -> BaseException:
+        assert self._failure is not None  # noqa: S101 - it ends only with an answer or a failure
+        return self._failure
+
+    def _delay_s(self, state: RetryCallState) -> float:
+        return self._rules._backoff.delay_s(state.attempt_number, _verdict(state))
+
+    def _announce(self, state: RetryCallState) -> None:
+        call, reason = self._call, _verdict(state).reason
+        call.emit(
+            RetryScheduled(
+                call.target, state.attempt_number, state.upcoming_sleep, reason
             )
+        )
 
-        retrying = self._template.copy(wait=delay_s, stop=stop, before_sleep=announce)
-        result: T = await retrying(attempt)
-        return result
-
-    def _worth_it(self, exc: BaseException) -> bool:
-        if not isinstance(exc, Exception):
-            return False
-        return self._classify(exc).disposition is Disposition.RETRY
-
-    def _verdict(self, state: RetryCallState) -> Verdict:
-        exc = state.outcome.exception() if state.outcome else None
-        if exc is None:
-            raise RuntimeError("tenacity asked about an attempt that did not fail")
-        return self._classify(exc)
-
-    def _may_retry(self, call: Call, verdict: Verdict, state: RetryCallState) -> bool:
+    def _stop(self, state: RetryCallState) -> bool:
         """Decide with the sleep already known; the budget is asked last."""
+        call, verdict = self._call, _verdict(state)
         alternative = call.alternative_ready()
         allowed = _RETRIES_WITH_ALTERNATIVE if alternative else _RETRIES_ALONE
         if (
@@ -122,11 +158,12 @@ class Retry:
             or state.upcoming_sleep >= call.deadline.remaining_s()
             or (alternative and not self._wait_rather(verdict))
         ):
-            return False
-        if self._budget.try_withdraw():
             return True
+        if self._rules._budget.try_withdraw():
+            self._booked = True
+            return False
         call.emit(RetryBudgetExhausted(call.target, verdict.reason))
-        return False
+        return True
 
     def _wait_rather(self, verdict: Verdict) -> bool:
         """Whether to ask the same target again although another could answer."""
@@ -137,4 +174,18 @@ class Retry:
                 return False
             case Pace.THROTTLED:
                 named_s = verdict.retry_after_s
-                return named_s is not None and named_s <= self._wait_up_to_s
+                return named_s is not None and named_s <= self._rules._wait_up_to_s
+
+
+def _may_be_sent_again(outcome: object) -> bool:
+    return isinstance(outcome, Verdict) and outcome.disposition is Disposition.RETRY
+
+
+def _verdict(state: RetryCallState) -> Verdict:
+    outcome = _last_outcome(state)
+    assert isinstance(outcome, Verdict)  # noqa: S101 - tenacity's hooks run after failures only
+    return outcome
+
+
+def _last_outcome(state: RetryCallState) -> object:
+    return None if state.outcome is None else state.outcome.result()

@@ -9,6 +9,7 @@ timestamp per chunk. The call's deadline is kept in both.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from resilience.call import Call
 from resilience.errors import (
@@ -66,6 +67,8 @@ class Timeouts:
 
         def first_token_came() -> None:
             nonlocal waiting
+            if scope.expired():
+                return  # too late: the operation is being cancelled
             waiting = False
             left_s = hard_s - (clock.now() - started_s)
             scope.reschedule(asyncio.get_running_loop().time() + max(0.0, left_s))
@@ -79,9 +82,11 @@ class Timeouts:
                 raise  # the operation's own
         finally:
             call.on_first_token = None
-        timed_out = self._which(waiting and awaited_s < hard_s, remaining_s)
+        raise self._told(call, self._which(waiting and awaited_s < hard_s, remaining_s))
+
+    def _told(self, call: Call, timed_out: TimedOut) -> TimedOut:
         call.emit(PhaseTimedOut(call.target, timed_out.phase))
-        raise timed_out
+        return timed_out
 
     def _which(self, silent: bool, remaining_s: float) -> TimedOut:
         if silent:
@@ -103,7 +108,8 @@ class GuardedStream[T]:
         limits: the limits.
         weigh: how many tokens an item carries (0 for a keep-alive).
 
-    The timer stops when the call's leases are released.
+    Its limits hold from the attempt's first token on: until then `Timeouts` bounds the
+    wait. The timer stops with the stream, or when the call's leases are released.
 
     Raises:
         IdleTimeout, TooSlow, TotalTimeout, DeadlineExceeded: from iteration.
@@ -127,14 +133,17 @@ class GuardedStream[T]:
         total_ends_s = attempt.started_at_s + limits.total_s
         self._by_deadline = call.deadline.at_s <= total_ends_s
         self._hard_end_s = min(call.deadline.at_s, total_ends_s)
-        self._waiting_since_s: float | None = None
         self._waiting_task: asyncio.Task[object] | None = None
-        self._cancelling_before = 0
-        self._expired: TimedOut | None = None
+        self._waiting_since_s = 0.0
+        self._expired: Callable[[], TimedOut] | None = None
+        """Makes the error of the limit that was exceeded, anew each time."""
+        self._interrupted_by: Callable[[], TimedOut] | None = None
+        """The same, if the timer had to cancel a wait for it."""
         self._window_starts_s = self._clock.now()
         self._window_waited_s = 0.0
         self._window_tokens = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._stopped = False
         call.leases.callback(self.stop)
 
     def __aiter__(self) -> "GuardedStream[T]":
@@ -144,49 +153,60 @@ class GuardedStream[T]:
     async def __anext__(self) -> T:
         """Return the next item, or raise the error of the limit it exceeded."""
         if self._expired is not None:
-            raise self._expired
-        started_s = self._clock.now()
-        if self._timer is None:
-            self._arm(started_s)
+            raise self._expired()
         task = asyncio.current_task()
-        self._waiting_task = task
-        self._cancelling_before = task.cancelling() if task else 0
-        self._waiting_since_s = started_s
+        assert task is not None  # noqa: S101 - a coroutine that asyncio runs has a task
+        cancelling_before = task.cancelling()
+        self._waiting_task, self._waiting_since_s = task, self._clock.now()
+        if self._timer is None:
+            self._start()
         try:
             item = await self._source.__anext__()
-        except asyncio.CancelledError as cancelled:
-            raise self._why_cancelled(cancelled) from None
+        except BaseException as exc:
+            self.stop()
+            interrupted_by = self._interrupted_by
+            # As asyncio.Timeout does: our own cancellation is taken back, and if
+            # another one arrived as well, that one wins.
+            if interrupted_by is None or (
+                task.uncancel() > cancelling_before
+                and isinstance(exc, asyncio.CancelledError)
+            ):
+                raise
+        else:
+            self._note(item)
+            if self._interrupted_by is not None:
+                task.uncancel()  # the source ignored it
+            return item
         finally:
             self._waiting_task = None
-            self._waiting_since_s = None
-        self._window_waited_s += self._clock.now() - started_s
-        tokens = self._weigh(item)
-        self._window_tokens += tokens
-        self._attempt.tokens += tokens
-        return item
+        raise interrupted_by()
 
     def stop(self) -> None:
         """Stop the timer; the stream is no longer bounded."""
+        self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
-        self._hard_end_s = float("inf")
+            self._timer = None
 
-    def _why_cancelled(self, cancelled: asyncio.CancelledError) -> BaseException:
-        task, expired = asyncio.current_task(), self._expired
-        if expired is None or task is None:
-            return cancelled
-        # As asyncio.Timeout does: our own cancellation is taken back; if another one
-        # arrived as well, it wins.
-        if task.uncancel() > self._cancelling_before:
-            return cancelled
-        return expired
+    def _note(self, item: T) -> None:
+        waited_from_s = max(self._waiting_since_s, self._window_starts_s)
+        self._window_waited_s += self._clock.now() - waited_from_s
+        tokens = self._weigh(item)
+        self._window_tokens += tokens
+        self._attempt.tokens += tokens
+
+    def _start(self) -> None:
+        if self._stopped or self._attempt.first_token_at_s is None:
+            return
+        self._window_starts_s = self._waiting_since_s
+        self._window_waited_s, self._window_tokens = 0.0, 0
+        self._arm(self._waiting_since_s)
 
     def _arm(self, now_s: float) -> None:
-        waiting_since_s = self._waiting_since_s
-        idle_from_s = now_s if waiting_since_s is None else waiting_since_s
+        waiting = self._waiting_task is not None
         due_s = min(
             self._hard_end_s,
-            idle_from_s + self._limits.idle_s,
+            (self._waiting_since_s if waiting else now_s) + self._limits.idle_s,
             self._window_starts_s + self._limits.progress_window_s,
         )
         loop = asyncio.get_running_loop()
@@ -194,40 +214,39 @@ class GuardedStream[T]:
 
     def _on_timer(self) -> None:
         now_s = self._clock.now()
-        expired = self._exceeded(now_s)
-        if expired is None:
+        self._expired = self._exceeded(now_s)
+        if self._expired is None:
             self._arm(now_s)
             return
-        self._expired = expired
-        self._call.emit(PhaseTimedOut(self._call.target, expired.phase))
+        self._call.emit(PhaseTimedOut(self._call.target, self._expired().phase))
         if self._waiting_task is not None:
+            self._interrupted_by = self._expired
             self._waiting_task.cancel()
 
-    def _exceeded(self, now_s: float) -> TimedOut | None:
+    def _exceeded(self, now_s: float) -> Callable[[], TimedOut] | None:
         limits = self._limits
         if now_s >= self._hard_end_s:
             if self._by_deadline:
-                return DeadlineExceeded(now_s - self._attempt.started_at_s)
-            return TotalTimeout(limits.total_s)
-        since_s = self._waiting_since_s
-        if since_s is not None and now_s - since_s >= limits.idle_s:
-            return IdleTimeout(limits.idle_s)
-        if now_s - self._window_starts_s >= limits.progress_window_s:
-            return self._slow_window(now_s)
+                lasted_s = now_s - self._attempt.started_at_s
+                return partial(DeadlineExceeded, lasted_s)
+            return partial(TotalTimeout, limits.total_s)
+        waiting = self._waiting_task is not None
+        if waiting and now_s - self._waiting_since_s >= limits.idle_s:
+            return partial(IdleTimeout, limits.idle_s)
+        if now_s - self._window_starts_s < limits.progress_window_s:
+            return None
+        if self._window_was_slow(now_s):
+            return partial(TooSlow, limits.progress_window_s)
         return None
 
-    def _slow_window(self, now_s: float) -> TimedOut | None:
+    def _window_was_slow(self, now_s: float) -> bool:
         """Close a progress window; time in which nobody read is not held against it."""
-        waited_s = self._window_waited_s
-        if self._waiting_since_s is not None:
+        waited_s, tokens = self._window_waited_s, self._window_tokens
+        if self._waiting_task is not None:
             waited_s += now_s - max(self._waiting_since_s, self._window_starts_s)
-        tokens = self._window_tokens
-        self._window_starts_s, self._window_waited_s, self._window_tokens = (
-            now_s,
-            0.0,
-            0,
-        )
-        span_s = self._limits.progress_window_s
-        if waited_s < span_s / 2 or tokens >= self._limits.min_tokens_per_s * waited_s:
-            return None
-        return TooSlow(span_s)
+        self._window_starts_s = now_s
+        self._window_waited_s, self._window_tokens = 0.0, 0
+        limits = self._limits
+        if waited_s < limits.progress_window_s / 2:
+            return False
+        return tokens < limits.min_tokens_per_s * waited_s

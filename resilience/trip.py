@@ -6,7 +6,7 @@ own. The state machine that acts on it is `breaker.py`.
 
 from dataclasses import dataclass
 
-from resilience.window import CountWindow, TimeWindow, Window
+from resilience.window import CountWindow, TimeWindow, Totals, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +72,17 @@ class TripPolicy:
         quiet = now_s - self._last_success_s >= config.quiet_after_s
         if quiet and self._failures_in_a_row >= config.quiet_consecutive:
             return True
-        totals = self._window.totals(now_s)
+        totals = self.totals(now_s)
         if totals.recorded < config.min_calls:
             return False
         return (
             totals.failure_ratio >= config.failure_ratio
             or totals.slow_ratio >= config.slow_ratio
         )
+
+    def totals(self, now_s: float) -> Totals:
+        """Return what the window holds."""
+        return self._window.totals(now_s)
 
     def clear(self, now_s: float) -> None:
         """Start afresh."""

@@ -1,0 +1,33 @@
+"""The library's public names: growth shows here, in review."""
+
+import resilience
+
+
+def test_the_public_surface_is_small_and_pinned() -> None:
+    assert sorted(resilience.__all__) == [
+        "Backoff",
+        "Breaker",
+        "BreakerAdmit",
+        "BreakerConfig",
+        "BreakerPeek",
+        "BreakerState",
+        "Bulkhead",
+        "Call",
+        "Chain",
+        "CooldownGate",
+        "Deadline",
+        "Limits",
+        "Pipeline",
+        "Retry",
+        "RetryBudget",
+        "SystemClock",
+        "Target",
+        "Timeouts",
+        "Verdict",
+        "classify",
+    ]
+
+
+def test_every_public_name_is_there_and_explains_itself() -> None:
+    for name in resilience.__all__:
+        assert getattr(resilience, name).__doc__, name
