@@ -4,14 +4,14 @@ The rule it keeps: every number in it was measured in the run it describes; with
 run there is nothing to show. It reads verdicts and time lines and makes no judgement.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
 from .charts import Panel, Series, timeline_svg
 from .experiments import Experiment, Phase, Variant
 from .judge import Outcome, Result, Verdict
-from .timeline import Timeline, percentile
+from .timeline import Second, Timeline, percentile
 
 PHASES: tuple[Phase, ...] = ("baseline", "fault", "recovery")
 GROUPS = {
@@ -24,6 +24,7 @@ VARIANTS = {
     Variant.PROTECTED: "the gateway as it is",
     Variant.UNPROTECTED: "counter-proof: breaker off, timeouts as long as the deadline",
 }
+COLOURS = ("one", "two", "four")
 _MS = frozenset({"call_ms", "first_token_ms"})
 _S = frozenset({"breaker_open_after_s", "recovered_after_s"})
 _COUNTS = frozenset({"provider_reached", "failed_attempts", "dropped"})
@@ -51,7 +52,8 @@ svg .tick { fill:var(--dim); } svg .title { font-weight:600; }
 svg .grid { stroke:var(--rule); } svg .fault { fill:var(--fault); }
 svg .line { fill:none; stroke-width:2; stroke-linejoin:round; }
 svg .line.one { stroke:var(--one); } svg .line.two { stroke:var(--two); }
-svg .line.three { stroke:var(--three); } svg text.one { fill:var(--one); }
+svg .line.three { stroke:var(--three); } svg .line.four { stroke:var(--good); }
+svg text.four { fill:var(--good); } svg text.one { fill:var(--one); }
 svg text.two { fill:var(--two); } svg text.three { fill:var(--three); }
 """
 
@@ -201,59 +203,63 @@ def _counts(run: Run) -> str:
 
 
 def _nice_top_ms(highest: float) -> float:
-    for top in (100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 60_000):
+    for top in (100, 200, 400, 600, 1000, 2000, 4000, 6000, 10_000, 20_000, 60_000):
         if highest <= top:
             return float(top)
     return highest
 
 
-def _chart(run: Run) -> str:
-    phases = run.verdict.phases
-    colours = dict(zip(run.experiment.routes, ("one", "two"), strict=False))
-    success: list[Series] = []
-    latency: list[Series] = []
-    for route in run.experiment.routes:
-        colour = colours.get(route, "three")
-        by_second = sorted(run.timeline.seconds.get(route, {}).items())
-        success.append(
-            Series(
-                f"route {route}",
-                colour,
-                [(at + 0.5, each.success_ratio * 100) for at, each in by_second],
-            )
+def _duration_text(value_ms: float) -> str:
+    return f"{value_ms / 1000:g} s" if value_ms >= 1000 else f"{value_ms:.0f} ms"
+
+
+def _by_route(run: Run, value: Callable[[Second], float]) -> list[Series]:
+    """One line per route; a second is drawn at its middle."""
+    return [
+        Series(
+            f"route {route}",
+            colour,
+            [
+                (at + 0.5, value(second))
+                for at, second in sorted(run.timeline.seconds.get(route, {}).items())
+            ],
         )
-        latency.append(
-            Series(
-                f"route {route}",
-                colour,
-                [(at + 0.5, each.p95_ms) for at, each in by_second],
-            )
-        )
+        for route, colour in zip(run.experiment.routes, COLOURS, strict=False)
+    ]
+
+
+def _breaker_panel(run: Run) -> Panel:
+    victim = run.experiment.providers[0]
     states = [(at, float(state)) for at, state in run.timeline.breaker]
     if states:
-        states.append((phases.end, states[-1][1]))
+        states.append((run.verdict.phases.end, states[-1][1]))
+    return Panel(
+        f"Breaker of {victim}" + ("" if states else ": there is none"),
+        2,
+        [(0, "closed"), (1, "half-open"), (2, "open")],
+        [Series(victim, "three", states, stepped=True)],
+    )
+
+
+def _chart(run: Run) -> str:
+    phases = run.verdict.phases
+    latency = _by_route(run, lambda second: second.p95_ms)
     highest = max((value for each in latency for _, value in each.points), default=1.0)
     top_ms = _nice_top_ms(highest)
-    victim = run.experiment.providers[0]
     panels = [
         Panel(
             "Calls answered, of those sent in each second",
             100,
             [(0, "0 %"), (50, "50 %"), (100, "100 %")],
-            success,
+            _by_route(run, lambda second: second.success_ratio * 100),
         ),
         Panel(
             "Duration of a call, p95 of those sent in each second",
             top_ms,
-            [(share * top_ms, f"{share * top_ms:.0f} ms") for share in (0, 0.5, 1)],
+            [(share * top_ms, _duration_text(share * top_ms)) for share in (0, 0.5, 1)],
             latency,
         ),
-        Panel(
-            f"Breaker of {victim}" + ("" if states else ": there is none"),
-            2,
-            [(0, "closed"), (1, "half-open"), (2, "open")],
-            [Series(victim, "three", states, stepped=True)],
-        ),
+        _breaker_panel(run),
     ]
     return timeline_svg(
         panels,

@@ -21,7 +21,7 @@ from scripts.chaos.stack import free_port
 
 def find_tool(name: str) -> str:
     """The path of a tool that is already here; building one takes minutes."""
-    found = subprocess.run(  # noqa: S603  # our own script
+    found = subprocess.run(  # our own script
         [str(ROOT / "scripts" / "tools.sh"), "--find", name],
         capture_output=True,
         text=True,
@@ -47,7 +47,7 @@ def k6() -> Callable[..., subprocess.CompletedProcess[str]]:
         environment = {"PATH": os.environ["PATH"], "K6_NO_USAGE_REPORT": "true"}
         if settings is not None:
             environment["CHAOS_SETTINGS"] = str(settings)
-        return subprocess.run(  # noqa: S603  # a pinned tool, our own scripts
+        return subprocess.run(  # a pinned tool, our own scripts
             [path, *arguments],
             cwd=ROOT,
             env=environment,
