@@ -150,9 +150,10 @@ def _numbers(place: Location, policy: Policy) -> Iterator[Finding]:
         yield Finding(
             (*place, "timeouts", "connect_s"), what, "Connecting is part of it."
         )
-    if policy.retry.base_s > policy.retry.cap_s:
-        what = f"is longer than cap_s ({policy.retry.cap_s:g})"
-        yield Finding((*place, "retry", "base_s"), what, "Raise cap_s or lower this.")
+    for name in ("base_s", "throttle_base_s"):
+        if getattr(policy.retry, name) > policy.retry.cap_s:
+            what = f"is longer than cap_s ({policy.retry.cap_s:g})"
+            yield Finding((*place, "retry", name), what, "Raise cap_s or lower this.")
     if not breaker.enabled:
         return
     if half_open.concurrent > half_open.permitted:

@@ -21,9 +21,17 @@ _LATER = "is not supported by this version"
 def explain(error: ValidationError) -> Iterator[Finding]:
     """Yield what `error` holds."""
     for detail in error.errors(include_url=False):
+        if _is_echo(detail):
+            continue
         location = tuple(part for part in detail["loc"] if part != "[key]")
         what, fix = _said(detail, location)
         yield Finding(location, what, fix)
+
+
+def _is_echo(detail: ErrorDetails) -> bool:
+    """Whether a list is called too short only because items of it are not valid."""
+    short = detail["type"] == "too_short"
+    return short and len(detail["input"]) >= detail["ctx"]["min_length"]
 
 
 def _said(detail: ErrorDetails, location: Location) -> tuple[str, str]:

@@ -79,11 +79,16 @@ def json_schema() -> dict[str, Any]:
 
 
 class _SchemaOfTheFile(GenerateJsonSchema):
-    """Leaves defaults out that are no plain values: sections, and what is masked."""
+    """Shows the defaults of values only, and those that are masked as well: what
+    stands in the code is no secret."""
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> dict[str, Any]:
-        if isinstance(schema.get("default"), (BaseModel, dict, SecretStr)):
+        default = schema.get("default")
+        if isinstance(default, (BaseModel, dict)):
             return self.generate_inner(schema["schema"])
+        if isinstance(default, SecretStr):
+            inner = self.generate_inner(schema["schema"])
+            return {**inner, "default": default.get_secret_value()}
         return super().default_schema(schema)
 
 

@@ -53,9 +53,10 @@ class Retry(Settings):
     wait_up_to_s: Annotated[float, Field(ge=0)] = 2.0
     """Longest pause named by a provider that is sat out while another could answer."""
     budget_ratio: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """What share of a target's first attempts may be retried or hedged."""
+    """Share of a provider's first attempts that may be sent again. Providers have one
+    budget each."""
     budget_min_per_s: Annotated[float, Field(ge=0)] = 3.0
-    """Retries per second that are always allowed."""
+    """Retries per second that are allowed however low the traffic."""
 
     def backoff(self) -> Backoff:
         """Return these pauses as `resilience` takes them."""

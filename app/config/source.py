@@ -44,11 +44,8 @@ class Source:
 def read(text: str) -> Source:
     """Return the data of `text`; what is wrong with it is in `faults`."""
     source = Source()
-    loader = yaml.SafeLoader(text)
     try:
-        node = loader.get_single_node()
-        if node is not None:
-            source.data = _Reader(loader, source).value(node, ())
+        _read(text, source)
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         what = f"this is not YAML: {exc.problem or exc.context}"
@@ -58,9 +55,17 @@ def read(text: str) -> Source:
         line = text.count("\n", 0, exc.position) + 1
         what = f"this is not YAML: {exc.reason}"
         source.faults.append(Fault((), line, what, "Remove the character."))
+    return source
+
+
+def _read(text: str, source: Source) -> None:
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is not None:
+            source.data = _Reader(loader, source).value(node, ())
     finally:
         loader.dispose()
-    return source
 
 
 _LOOK = "Look at the indentation, quotes and brackets here and just above."
