@@ -6,7 +6,7 @@ every path; nothing here runs per request.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -304,7 +304,7 @@ class _Life:
         )
 
     @asynccontextmanager
-    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(self, app: FastAPI) -> AsyncGenerator[None]:
         """Run the gateway's background work while the server serves."""
         metrics = self.telemetry.metrics
         for note in self.config.notes:
