@@ -15,8 +15,7 @@ from app.domain import ChatRequest, Usage
 from app.errors import UpstreamError
 from app.telemetry import spans
 from app.telemetry.correlation import bind_span, current_span, trace_fields
-from app.telemetry.labels import Outcome, TargetName
-from app.telemetry.listener import CANCELLED
+from app.telemetry.labels import CANCELLED, Outcome, TargetName
 from app.telemetry.logging import LlmCallFields, Logger, log_llm_call
 from app.telemetry.metrics import Metrics
 from app.telemetry.redaction import redact_text

@@ -15,6 +15,7 @@ from app.errors import (
     CallerError,
     Draining,
     Overloaded,
+    StreamBroken,
     UpstreamError,
     UpstreamRefused,
 )
@@ -25,6 +26,9 @@ OTHER = "other"
 
 NONE = "none"
 """The `error_type` of an attempt that did not fail."""
+
+CANCELLED = "cancelled"
+"""The reason of an attempt that its client, or a faster one, made needless."""
 
 PHASES = ("connect", "first_token", "idle", "progress", "total")
 """Phases of an attempt that have a limit of their own."""
@@ -74,8 +78,20 @@ def outcome_of(error: BaseException | None) -> Outcome:
 
 
 def error_code(error: BaseException) -> str:
-    """Return the code of `error` from our own set, never a provider's."""
-    return error.code if isinstance(error, AppError) else AppError.code
+    """Return the code that `error` is counted under: ours, never a provider's.
+
+    Before the commit point the failures of single targets become `AllTargetsFailed`;
+    one that reaches a client as it is has broken its stream.
+    """
+    match error:
+        case UpstreamRefused():
+            return error.code
+        case UpstreamError() | TimedOut():
+            return StreamBroken.code
+        case AppError():
+            return error.code
+        case _:
+            return AppError.code
 
 
 def error_codes() -> frozenset[str]:
@@ -91,7 +107,7 @@ def error_reasons() -> frozenset[str]:
             *(kind.code for kind in _tree(AppError)),
             *(kind.reason for kind in _tree(Refused)),
             *(f"{kind.phase}_timeout" for kind in _tree(TimedOut)),
-            "cancelled",
+            CANCELLED,
             "deadline",
             "error",
         }

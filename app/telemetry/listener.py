@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from app.telemetry.correlation import current_span
-from app.telemetry.labels import NONE, OTHER
+from app.telemetry.labels import CANCELLED, NONE, OTHER
 from app.telemetry.logging import Logger
 from app.telemetry.metrics import Metrics
 from resilience.breaker import BreakerState
@@ -32,9 +32,6 @@ from resilience.events import (
 )
 from resilience.health import Health
 from resilience.outcome import Counts
-
-CANCELLED = "cancelled"
-"""The reason of an attempt that its client, or a faster one, made needless."""
 
 
 class ResilienceListener:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Mapping
 
 from app.domain import ChatRequest, Usage
+from app.errors import RateLimited
 from app.telemetry.journal import Journal
 from app.telemetry.labels import Outcome, error_code, outcome_of
 from app.telemetry.listener import CallListener, ResilienceListener
@@ -64,9 +65,13 @@ class Telemetry:
         *,
         route: str = "",
         stream: bool = False,
+        project: str = "",
         duration_s: float = 0.0,
     ) -> None:
-        """Record a request answered with an error before it became a call."""
+        """Record a request answered with an error before it became a call.
+
+        `route` and `project` are empty where they are not known yet.
+        """
         self.metrics.record_request(
             route,
             outcome_of(error),
@@ -75,6 +80,8 @@ class Telemetry:
             duration_s=duration_s,
         )
         self.metrics.record_error(error_code(error))
+        if isinstance(error, RateLimited):
+            self.metrics.record_rate_limited("requests", project)
 
     async def aclose(self, timeout_s: float = 5.0) -> None:
         """Send the spans that wait, for `timeout_s` seconds at the most."""

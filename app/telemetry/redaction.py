@@ -62,11 +62,6 @@ def _name(key: str) -> tuple[str, bool]:
     return redact_text(key), secret
 
 
-def is_secret_key(key: str) -> bool:
-    """Return whether what stands under `key` is a secret by its name."""
-    return _name(key)[1]
-
-
 def redact_text(text: str) -> str:
     """Return `text` with everything masked that looks like a secret.
 
@@ -82,17 +77,12 @@ def redact_text(text: str) -> str:
     return text
 
 
-def redact(value: object) -> Plain:
-    """Return `value` as plain JSON values with every secret masked.
+def redact_fields(fields: Mapping[str, object]) -> dict[str, Plain]:
+    """Return `fields` as plain JSON values with every secret masked.
 
     Objects become their text; nesting and length are bounded, so that cycles end.
     Never raises.
     """
-    return _plain(value, _MAX_DEPTH)
-
-
-def redact_fields(fields: Mapping[str, object]) -> dict[str, Plain]:
-    """Return a log line's fields as plain JSON values with every secret masked."""
     return _mapping(fields, _MAX_DEPTH)
 
 

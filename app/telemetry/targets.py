@@ -23,7 +23,6 @@ from resilience.bulkhead import Bulkhead
 from resilience.health import Health
 
 _HEALTHY_ABOVE = 0.5
-_LOOP_ANSWERS_WITHIN_S = 1.0
 _DOWN = frozenset({BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.FORCED_OPEN})
 
 
@@ -79,10 +78,11 @@ class TargetCollector(Collector):
     """Turns the states of `targets` into gauges at scrape time.
 
     A scrape in another thread asks the loop for the reading; if the loop does not
-    answer within a second, the reading before is given.
+    answer within `loop_answers_within_s` seconds, the reading before is given.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, loop_answers_within_s: float = 1.0) -> None:
+        self._within_s = loop_answers_within_s
         self._states: tuple[TargetState, ...] = ()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._last: tuple[Reading, ...] = ()
@@ -119,8 +119,11 @@ class TargetCollector(Collector):
         answer: Future[tuple[Reading, ...]] = Future()
         try:
             loop.call_soon_threadsafe(self._answer, answer)
-            return answer.result(timeout=_LOOP_ANSWERS_WITHIN_S)
-        except (Late, RuntimeError):  # too busy, or closed in this very moment
+        except RuntimeError:  # closed in this very moment
+            return self._last
+        try:
+            return answer.result(timeout=self._within_s)
+        except Late:
             return self._last
 
     def _answer(self, answer: "Future[tuple[Reading, ...]]") -> None:

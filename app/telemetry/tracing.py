@@ -229,6 +229,8 @@ class _Counted(SpanExporter):
         self._inner = inner
         self._on_dropped = on_dropped
         self.done = 0
+        self.abandoned = False
+        """Whether what is being exported has been counted as dropped already."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         result = SpanExportResult.FAILURE
@@ -236,7 +238,7 @@ class _Counted(SpanExporter):
             result = self._inner.export(spans)
         finally:
             self.done += len(spans)
-            if result is not SpanExportResult.SUCCESS:
+            if result is not SpanExportResult.SUCCESS and not self.abandoned:
                 self._on_dropped(len(spans))
         return result
 
@@ -279,7 +281,7 @@ class _BoundedBatches(BatchSpanProcessor):
 
     def abandon(self) -> None:
         """Count what still waits as dropped; nothing more is accepted."""
-        self._closed = True
+        self._closed = self._counted.abandoned = True
         left = self._accepted - self._counted.done
         if left > 0:
             self._on_dropped(left)
