@@ -4,7 +4,7 @@ It imports the standard library, tenacity and aiobreaker, and nothing else; it d
 I/O, and knows neither HTTP nor language models beyond the words *token* and *target*.
 
 The names below are what a program needs to compose a chain; errors are in
-`resilience.errors`, events in `resilience.events`, test doubles in `resilience.testing`.
+`resilience.errors`, events in `resilience.events`, doubles in `resilience.testing`.
 """
 
 from resilience.admission import BreakerAdmit, BreakerPeek

@@ -13,6 +13,12 @@ from resilience.outcome import Pace, Verdict
 
 # A sleep may end a hair early; the target's pause must not be cut short by it.
 _RETRY_AFTER_MARGIN_S = 0.005
+_MAX_DOUBLINGS = 64  # a float overflows at 1024: a night of throttling gets there
+
+
+def doubled_s(base_s: float, times: int, cap_s: float) -> float:
+    """Return `base_s`, doubled `times` times, `cap_s` at the most (seconds)."""
+    return min(cap_s, base_s * 2.0 ** min(times, _MAX_DOUBLINGS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +38,8 @@ class Backoff:
         A pause that the target named is a lower bound.
         """
         transient = verdict.pace is Pace.TRANSIENT
-        base = self.base_s if transient else self.throttle_base_s
-        computed = self.uniform(0, min(self.cap_s, base * 2.0 ** (retry - 1)))
+        base_s = self.base_s if transient else self.throttle_base_s
+        computed = self.uniform(0, doubled_s(base_s, retry - 1, self.cap_s))
         if verdict.retry_after_s is None:
             return computed
         return max(computed, verdict.retry_after_s + _RETRY_AFTER_MARGIN_S)

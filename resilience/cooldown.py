@@ -7,14 +7,13 @@ answer in a row, up to a cap; it keeps new calls away, but not a retry, which ha
 its own backoff and is how we learn whether the guess was right.
 """
 
+from resilience.backoff import doubled_s
 from resilience.call import AttemptKind, Call
 from resilience.clock import Clock
 from resilience.errors import CoolingDown
 from resilience.events import CooldownStarted
 from resilience.outcome import Classify, Pace
 from resilience.policy import Operation
-
-_MAX_DOUBLINGS = 32  # a float overflows at 1024, after a night of throttling
 
 
 class CooldownGate:
@@ -84,8 +83,7 @@ class CooldownGate:
             self._in_a_row += 1
         now_s = self._clock.now()
         if named_s is None:
-            doublings = min(self._in_a_row - 1, _MAX_DOUBLINGS)
-            pause_s = min(self._cap_s, self._base_s * 2.0**doublings)
+            pause_s = doubled_s(self._base_s, self._in_a_row - 1, self._cap_s)
             self._guessed_until_s = max(self._guessed_until_s, now_s + pause_s)
         else:
             pause_s = min(self._named_cap_s, named_s)

@@ -38,13 +38,13 @@ from aiobreaker.state import (
 )
 from aiobreaker.storage.base import CircuitBreakerStorage
 
+from resilience.backoff import doubled_s
 from resilience.clock import Clock
 from resilience.errors import BreakerOpen
 from resilience.events import BreakerChanged, Listener, tell
 from resilience.permit import Permit
 from resilience.trip import BreakerConfig, TripPolicy
 
-_MAX_DOUBLINGS = 32  # a float overflows at 1024, after three days of outage
 _RAMP_FLOOR = 0.1
 _BUSY_PROBE_RETRY_S = 1.0
 
@@ -176,11 +176,10 @@ class Machine(CircuitBreaker):
         held = now_s - self._closed_at_s > config.open_s
         if before is CircuitBreakerState.CLOSED and held:
             self._opened_in_a_row = 0  # what comes now is a new incident
-        doublings = min(self._opened_in_a_row, _MAX_DOUBLINGS)
-        doubled_s = min(config.open_cap_s, config.open_s * 2.0**doublings)
+        open_s = doubled_s(config.open_s, self._opened_in_a_row, config.open_cap_s)
         jitter = self.uniform(1 - config.jitter, 1 + config.jitter)
         self._opened_in_a_row += 1
-        self.open_until_s = max(now_s + doubled_s * jitter, self._paused_until_s)
+        self.open_until_s = max(now_s + open_s * jitter, self._paused_until_s)
         self._enter(CircuitBreakerState.OPEN)
 
     def close(self) -> None:

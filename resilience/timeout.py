@@ -249,4 +249,5 @@ class GuardedStream[T]:
         limits = self._limits
         if waited_s < limits.progress_window_s / 2:
             return False
-        return tokens < limits.min_tokens_per_s * waited_s
+        # Whole tokens: the one under way is owed to the next window.
+        return tokens < int(limits.min_tokens_per_s * waited_s)
