@@ -53,10 +53,17 @@ def command(*words: str) -> Check:
 
 
 def secrets() -> Finding:
-    """Scan every tracked file for secrets."""
+    """Scan every tracked file for secrets.
+
+    In tests, a keyword beside a made-up value is no find; what looks like a key is.
+    """
     files = run("git", "ls-files", "-z").told.split("\0")
-    scanned = [name for name in files if name and name != "uv.lock"]
-    return run("detect-secrets-hook", *scanned)
+    tests = [name for name in files if name.startswith("tests/")]
+    rest = [name for name in files if name and name not in {"uv.lock", *tests}]
+    found = run("detect-secrets-hook", *rest)
+    if not found.passed or not tests:
+        return found
+    return run("detect-secrets-hook", "--disable-plugin", "KeywordDetector", *tests)
 
 
 def workflows() -> Finding:
