@@ -7,6 +7,7 @@ read or the command was misused.
 """
 
 import os
+import re
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -192,6 +193,12 @@ def generate(
     import hashlib
     import secrets
 
+    from app.config import NAME_PATTERN
+
+    for option, given in (("--id", name), ("--project", project)):
+        if not re.fullmatch(NAME_PATTERN, given):
+            allowed = "must be letters, digits, `.`, `_` and `-`, at most 64"
+            raise typer.BadParameter(allowed, param_hint=option)
     key = "bw-" + secrets.token_hex(32)
     digest = hashlib.sha256(key.encode()).hexdigest()
     typer.echo(f"""\

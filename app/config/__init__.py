@@ -32,9 +32,11 @@ from app.config.policies import (
     Window,
 )
 from app.config.problems import ConfigError, ConfigUnreadable, Problem
+from app.config.settings import NAME_PATTERN
 from app.config.worst_case import WorstCase, worst_case
 
 __all__ = [
+    "NAME_PATTERN",
     "Breaker",
     "Bulkhead",
     "Config",

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from app.config.models import Config
@@ -35,9 +36,9 @@ def _is_echo(detail: ErrorDetails) -> bool:
 
 
 def _said(detail: ErrorDetails, location: Location) -> tuple[str, str]:
-    section, name = section_at(location[:-1]), str(location[-1] if location else "")
+    section, name = _section_at(location[:-1]), str(location[-1] if location else "")
     value = detail.get("input")
-    kind, meaning = detail["type"], _meaning(section, name)
+    kind, meaning = detail["type"], _meaning(location)
     if kind == "extra_forbidden":
         if name in section.not_yet:
             return f"{_LATER}, and would do nothing", "Remove it."
@@ -52,28 +53,38 @@ def _said(detail: ErrorDetails, location: Location) -> tuple[str, str]:
         return detail["msg"], detail["ctx"]["fix"] or meaning
     if kind in ("model_type", "mapping_type", "dict_type"):
         return "must be a section with settings of its own", meaning
-    return _without_prefix(detail), meaning
+    return _in_our_words(detail), meaning
 
 
-def _without_prefix(detail: ErrorDetails) -> str:
-    if detail["type"] == "value_error":
-        return str(detail["ctx"]["error"])
-    if detail["type"] == "string_pattern_mismatch":
-        return "must be a plain name: letters, digits, `.`, `_` and `-`"
-    message = detail["msg"]
-    for lead in ("Input should ", "String should ", "Tuple should ", "Mapping should "):
-        if message.startswith(lead):
-            return "must " + message.removeprefix(lead)
-    return message
+def _in_our_words(detail: ErrorDetails) -> str:
+    match detail["type"]:
+        case "value_error":
+            return str(detail["ctx"]["error"])
+        case "string_pattern_mismatch":
+            return "must be a plain name: letters, digits, `.`, `_` and `-`"
+        case "too_short":
+            return "must not be empty"
+    return "must " + detail["msg"].partition(" should ")[2]
 
 
-def _meaning(section: type[Settings], name: str) -> str:
-    field = section.model_fields.get(name)
-    return " ".join((field.description or "").split()) if field else ""
+def _meaning(location: Location) -> str:
+    """Return the description of the innermost setting that `location` leads through."""
+    description = ""
+    for field in _fields(location):
+        description = " ".join((field.description or "").split())
+    return description
 
 
-def section_at(location: Location) -> type[Settings]:
-    """Return the model of the section at `location`, or of the closest around it."""
+def _section_at(location: Location) -> type[Settings]:
+    """Return the model of the section at `location`."""
+    section: type[Settings] = Config
+    for field in _fields(location):
+        section = _model_in(field.annotation) or section
+    return section
+
+
+def _fields(location: Location) -> Iterator[FieldInfo]:
+    """Yield the settings that `location` leads through, in order."""
     section: type[Settings] = Config
     in_container = False
     for part in location:
@@ -81,12 +92,11 @@ def section_at(location: Location) -> type[Settings]:
             in_container = False
             continue
         field = section.model_fields.get(str(part))
-        inner = _model_in(field.annotation) if field else None
-        if field is None or inner is None:
-            break
-        section = inner
+        if field is None:
+            return
+        yield field
+        section = _model_in(field.annotation) or section
         in_container = get_origin(field.annotation) in (tuple, Mapping)
-    return section
 
 
 def _model_in(annotation: Any) -> type[Settings] | None:

@@ -7,7 +7,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-type Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+
+type Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 type RouteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}$")]
 type Seconds = Annotated[float, Field(gt=0, le=86_400)]
 type Ratio = Annotated[float, Field(gt=0, le=1)]

@@ -3,11 +3,14 @@
 import hashlib
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from app.cli import main
@@ -17,6 +20,8 @@ from tests.app.configuration import MINIMAL, config_of
 ROOT = Path(__file__).resolve().parents[2]
 GATEWAY = Path(sys.executable).with_name("gateway")
 
+# Starting an interpreter takes long where many processes share a core.
+SLOW = pytest.mark.timeout(240)
 RUNNER = CliRunner(env={"GATEWAY_CONFIG": "", "OPENAI_API_KEY": "", "NO_COLOR": "1"})
 
 
@@ -44,6 +49,17 @@ def test_check_shows_chain_limits_and_worst_case_of_each_route(file: Path) -> No
         "the whole answer within 120 s"
     ) in result.output
     assert "The configuration can be used. Routes: 1, keys: 1." in result.output
+
+
+def test_check_keeps_to_the_width_of_a_terminal(file: Path) -> None:
+    terminal = {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "78"}
+
+    result = RUNNER.invoke(main, ["check", str(file)], env=terminal)
+
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", result.output)
+    table = plain[: plain.index("at worst")]
+    assert max(len(line.rstrip()) for line in table.splitlines()) <= 78
+    assert "beta/m" in table
 
 
 def test_check_tells_that_a_breaker_is_off(file: Path) -> None:
@@ -128,10 +144,28 @@ def test_a_generated_key_and_its_entry_belong_together() -> None:
     assert read.sha256.get_secret_value() == hashlib.sha256(key.encode()).hexdigest()
 
 
+@pytest.mark.parametrize("option", ["--id", "--project"])
+def test_a_key_is_generated_for_plain_names_only(option: str) -> None:
+    result = RUNNER.invoke(main, ["keys", "generate", option, "a b"])
+
+    assert result.exit_code == 2
+    assert "letters, digits" in result.stderr
+    assert result.stdout == ""
+
+
 def test_no_two_generated_keys_are_alike() -> None:
     first, second = (RUNNER.invoke(main, ["keys", "generate"]).stdout for _ in range(2))
 
     assert first != second
+
+
+def test_openapi_prints_the_same_as_yaml_and_as_json() -> None:
+    as_yaml = RUNNER.invoke(main, ["openapi"])
+    as_json = RUNNER.invoke(main, ["openapi", "--json"])
+
+    assert as_yaml.exit_code == as_json.exit_code == 0
+    assert yaml.safe_load(as_yaml.stdout) == json.loads(as_json.stdout)
+    assert "/v1/chat/completions" in json.loads(as_json.stdout)["paths"]
 
 
 @pytest.mark.parametrize(
@@ -152,6 +186,7 @@ def test_help_of_check_tells_the_exit_codes() -> None:
     assert "0 it can be used, 1 it has problems, 2 it cannot be read" in output
 
 
+@SLOW
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys, app.cli\n"
@@ -163,12 +198,13 @@ def test_help_loads_nothing_heavy() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
     )
 
     assert done.returncode == 0, done.stderr
 
 
+@SLOW
 def test_the_installed_command_checks_a_file(file: Path) -> None:
     good = run_gateway("check", str(file))
     file.write_text(MINIMAL.replace("alpha, model", "alhpa, model"), "utf-8")
@@ -185,5 +221,30 @@ def test_the_installed_command_checks_a_file(file: Path) -> None:
 
 def run_gateway(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [GATEWAY, *words], capture_output=True, text=True, timeout=60
+        [GATEWAY, *words], capture_output=True, text=True, timeout=110
     )
+
+
+@SLOW
+def test_serve_tells_where_it_listens_and_ends_when_asked(file: Path) -> None:
+    command = [GATEWAY, "serve", "--config", str(file), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            origin = next(
+                found[0]
+                for line in process.stdout
+                if (found := re.search(r"http://127\.0\.0\.1:[1-9]\d*", line))
+            )
+            with httpx.Client(trust_env=False, timeout=60) as client:
+                answer = client.get(f"{origin}/livez")
+            process.terminate()
+            said = process.stdout.read()
+            process.wait(timeout=60)
+        finally:
+            process.kill()
+
+    assert answer.status_code == 200
+    assert "server" not in answer.headers
+    assert "Application shutdown complete" in said
+    assert process.returncode == -signal.SIGTERM

@@ -201,6 +201,29 @@ def test_the_shipped_configuration_is_where_it_is_looked_for() -> None:
     assert ROOT / config_path({}) == SHIPPED
 
 
+def shipped() -> list[Path]:
+    """Every configuration that the repository brings, for whatever purpose."""
+    patterns = ("gateway.yaml", "k8s/**/gateway*.yaml", "chaos/local/gateway*.yaml")
+    return [
+        path
+        for pattern in (*patterns, "scripts/**/gateway*.yaml")
+        for path in sorted(ROOT.glob(pattern))
+    ]
+
+
+@pytest.mark.parametrize(
+    "file", shipped(), ids=lambda file: str(file.relative_to(ROOT))
+)
+def test_every_configuration_of_the_repository_can_be_used(file: Path) -> None:
+    environ = {
+        "OPENAI_API_KEY": "k",
+        "GATEWAY_DEMO_KEY_SHA256": HASH,
+        "GATEWAY_CLIENT_KEY_SHA256": HASH,
+    }
+
+    assert load(file, environ).routes
+
+
 def examples() -> list[str]:
     page = PAGE.read_text("utf-8")
     return re.findall(r"^```yaml\n(.*?)^```", page, re.M | re.S)

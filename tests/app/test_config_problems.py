@@ -8,6 +8,7 @@ from app.config import ConfigError, ConfigUnreadable, load
 from tests.app.configuration import (
     HASH,
     MINIMAL,
+    OTHER_HASH,
     TARGETS,
     config_of,
     marked_line,
@@ -44,6 +45,11 @@ SINGLE_SETTINGS = {
         "policies: {'a b': {}}",
         'policies["a b"]',
         "",
+    ),
+    "a list item of the wrong kind": (
+        f"  - {{id: two, project: p, sha256: {OTHER_HASH}, routes: [7]}}",
+        "keys[1].routes[0]",
+        "Routes it may use",
     ),
     "a store of another kind": (
         "store: {url: 'memcached://cache'}",
@@ -239,6 +245,16 @@ def test_a_route_has_a_target() -> None:
     (problem,) = problems_of(MINIMAL.replace(TARGETS, "      []\n"))
 
     assert (problem.path, problem.line) == ("routes.chat.targets", 6)
+    assert problem.what == "must not be empty"
+
+
+def test_there_is_a_provider_and_a_route() -> None:
+    problems = problems_of("providers: {}\nroutes: {}\nkeys: []")
+
+    assert [(one.line, one.path, one.what) for one in problems] == [
+        (1, "providers", "must not be empty"),
+        (2, "routes", "must not be empty"),
+    ]
 
 
 YAML_FAULTS = {

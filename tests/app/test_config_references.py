@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr, ValidationError
 
-from app.config import ConfigError, load, parse
+from app.config import ConfigError, Provider, load, parse
 from tests.app.configuration import FILE, HASH, MINIMAL, config_of, problems_of
 
 SECRET = "sk-live-0123456789abcdef"
@@ -162,6 +163,22 @@ def test_a_file_that_is_no_text_is_a_problem(tmp_path: Path) -> None:
 def test_a_folder_instead_of_a_file_is_a_problem(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         parse(with_key("{file: .}"), {}, file=tmp_path / "gateway.yaml")
+
+
+def test_a_secret_can_be_given_in_code() -> None:
+    provider = Provider(
+        dialect="openai", base_url="http://alpha/v1", api_key=SecretStr(SECRET)
+    )
+
+    assert provider.api_key == SecretStr(SECRET)
+    assert SECRET not in repr(provider)
+
+
+def test_a_reference_in_code_finds_no_environment() -> None:
+    settings = {"dialect": "openai", "base_url": "http://a", "api_key": {"env": "PATH"}}
+
+    with pytest.raises(ValidationError, match="PATH is not set"):
+        Provider.model_validate(settings)
 
 
 def test_a_secret_shows_in_no_rendering_of_the_configuration() -> None:
