@@ -247,10 +247,10 @@ def _chain(config: "Config", name: str, route: "Route") -> "Table":
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    table.add_column("target", overflow="fold")
+    table.add_column("target", overflow="fold", min_width=16)
     for column in ("connect", "first token", "idle", "total", "at once"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("breaker opens at", no_wrap=True)
+    table.add_column("breaker opens at")
     for target in route.targets:
         layers = config.policy_of(route, target)
         times = layers.timeouts
