@@ -40,8 +40,8 @@ _NOT_ALNUM = re.compile(r"[^a-z0-9]")
 _SECRET_VALUES = re.compile(
     r"(?<![A-Za-z0-9])(?:sk|bw)-[A-Za-z0-9_\-]{3,}"
     r"|(?:sk|bw)-[A-Za-z0-9_\-]{16,}"
-    r"|(?<![A-Za-z0-9])(?i:bearer|basic)(?:\s|%20|\\[nrt])+[A-Za-z0-9._~+/=\-]{4,}"
-    r"|(?<![A-Za-z0-9])eyJ[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]+)*"
+    r"|(?<![A-Za-z0-9])(?:(?i:bearer)|B(?:asic|ASIC))(?:\s|%20|\\[nrt])+[A-Za-z0-9._~+/=\-]{4,}"
+    r"|(?<![A-Za-z0-9])eyJ[A-Za-z0-9_\-]{6,}(?:\.[A-Za-z0-9_\-]+)*"
     r"|(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}"
     r"|(?<=://)[^/\s@\"']+(?=@)"
 )

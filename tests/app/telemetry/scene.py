@@ -85,7 +85,7 @@ class Scene:
             None,
             processors=[
                 structlog.processors.add_log_level,
-                LineWriter("breakwater", "test", self.stdout),  # type: ignore[list-item]  # it ends the chain, so its result is never used
+                LineWriter("breakwater", "test", self.stdout),
             ],
             wrapper_class=structlog.make_filtering_bound_logger(self.level),
         ).bind()

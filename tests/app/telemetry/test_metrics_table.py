@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.domain import Usage
 from app.telemetry import Metrics
+from app.telemetry.logging import LlmCallFields
 from resilience.testing import ManualClock
 from tests.app.telemetry.scene import ALPHA, BETA, live
 
@@ -120,9 +121,16 @@ def test_there_are_no_created_series(exposition: str) -> None:
 
 def test_every_metric_is_documented_with_its_labels() -> None:
     page = (REPOSITORY / "docs" / "observability.md").read_text()
-    rows = dict(re.findall(r"^\| `(\w+)` \| (\w+ \| [^|]*) \|", page, re.MULTILINE))
+    row = r"^\| `(\w+)` \| ((?:counter|gauge|histogram) \| [^|]*) \|"
+    rows = dict(re.findall(row, page, re.MULTILINE))
     expected = {
         name: f"{kind} | {', '.join(f'`{label}`' for label in labels.split()) or '–'}"  # noqa: RUF001 - the dash of an empty cell
         for name, (kind, labels) in TABLE.items()
     }
     assert rows == expected
+
+
+def test_every_field_of_an_llm_call_is_documented() -> None:
+    page = (REPOSITORY / "docs" / "observability.md").read_text()
+    fields = ", ".join(f"`{name}`" for name in LlmCallFields.__annotations__)
+    assert f"| {fields} |" in page

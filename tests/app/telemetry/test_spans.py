@@ -15,7 +15,12 @@ from app.telemetry.correlation import bind_span, current_span
 from app.telemetry.tracing import parse_traceparent, traces_url
 from resilience.breaker import Breaker, BreakerConfig, BreakerState
 from resilience.errors import FirstTokenTimeout
-from resilience.events import BreakerRejected, BulkheadRejected, TargetSkipped
+from resilience.events import (
+    BreakerRejected,
+    BulkheadRejected,
+    RetryBudgetExhausted,
+    TargetSkipped,
+)
 from tests.app.telemetry.scene import ALPHA, BETA, Scene, a_request, answering
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -228,6 +233,7 @@ async def test_retries_and_refusals_are_events_not_spans(scene: Scene) -> None:
     operation = answering(scene.clock, UpstreamUnavailable(target=ALPHA.name))
     with pytest.raises(Exception, match="all targets failed"):
         await scene.chain(ALPHA).execute(operation, call)
+    call.emit(RetryBudgetExhausted(ALPHA.name, "unavailable"))
     call.emit(BreakerRejected(ALPHA.name, "open"))
     call.emit(BulkheadRejected(ALPHA.name, True, 0.1))
     call.emit(TargetSkipped(BETA.name, "breaker_open"))
@@ -239,6 +245,7 @@ async def test_retries_and_refusals_are_events_not_spans(scene: Scene) -> None:
     names = [event.name for event in chain.events]
     assert names == [
         "retry.scheduled",
+        "retry.budget_exhausted",
         "breaker.rejected",
         "bulkhead.rejected",
         "breaker.rejected",

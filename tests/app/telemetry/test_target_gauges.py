@@ -156,6 +156,24 @@ async def test_targets_can_be_read_after_their_loop_has_closed(
     assert _value(metrics, "provider_up", provider="alpha", model="small") == 1
 
 
+def test_a_loop_that_closes_during_a_scrape_gives_the_reading_before(
+    clock: ManualClock,
+) -> None:
+    class Closing:
+        def is_running(self) -> bool:
+            return True
+
+        def call_soon_threadsafe(self, *_: object) -> None:
+            raise RuntimeError("Event loop is closed")
+
+    metrics = Metrics()
+    metrics.track_targets([live(clock)])
+    up = _value(metrics, "provider_up", provider="alpha", model="small")
+    metrics.bind_loop(Closing())  # type: ignore[arg-type]  # a moment no real loop can be held in
+    again = _value(metrics, "provider_up", provider="alpha", model="small")
+    assert up == again == 1
+
+
 async def test_a_target_that_cannot_be_read_fails_the_scrape_and_nothing_else(
     clock: ManualClock,
 ) -> None:
