@@ -17,7 +17,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from app.config import Config, ConfigError, Policy, Route
+    from app.config import Config, ConfigError, Route
 
 main = typer.Typer(
     help=(
@@ -100,7 +100,9 @@ def check(
     """Check a configuration and show what it amounts to.
 
     Every problem is told with file, line and what to do. Of each route it shows who
-    is asked in which order, with what limits, and what a request may cost at worst.
+    is asked in which order, with what limits (the times of an attempt, requests at
+    once, the share of failures that opens the breaker), and what a request may cost
+    at worst.
 
     Exit code: 0 it can be used, 1 it has problems, 2 it cannot be read.
 
@@ -248,27 +250,19 @@ def _chain(config: "Config", name: str, route: "Route") -> "Table":
         pad_edge=False,
     )
     table.add_column("target", overflow="fold", min_width=16)
-    for column in ("connect", "first token", "idle", "total", "at once"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("breaker opens at")
+    for column in ("connect", "first token", "idle", "total", "at once", "opens at"):
+        table.add_column(column, justify="right")
     for target in route.targets:
         layers = config.policy_of(route, target)
-        times = layers.timeouts
+        times, breaker = layers.timeouts, layers.breaker
         seconds = (times.connect_s, times.first_token_s, times.idle_s, times.total_s)
         table.add_row(
             target.name,
-            *(f"{one:g} s" for one in seconds),
+            *(f"{one:g}\N{NO-BREAK SPACE}s" for one in seconds),
             f"{layers.bulkhead.limit}",
-            _breaker(layers),
+            f"{breaker.failure_ratio:.0%}" if breaker.enabled else "never",
         )
     return table
-
-
-def _breaker(policy: "Policy") -> str:
-    breaker = policy.breaker
-    if not breaker.enabled:
-        return "never: it is off"
-    return f"{breaker.failure_ratio:.0%} failed, or {breaker.consecutive} in a row"
 
 
 def _at_worst(config: "Config", route: "Route") -> str:

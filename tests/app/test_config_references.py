@@ -8,7 +8,7 @@ from pydantic import SecretStr, ValidationError
 from app.config import ConfigError, Provider, load, parse
 from tests.app.configuration import FILE, HASH, MINIMAL, config_of, problems_of
 
-SECRET = "sk-live-0123456789abcdef"
+VALUE = "sk-live-0123456789abcdef"
 
 WITH_KEY = MINIMAL.replace(
     '"http://alpha/v1"', '"https://alpha/v1", api_key: {reference}'
@@ -27,22 +27,22 @@ def api_key_of(reference: str, environ: dict[str, str]) -> str:
 
 
 def test_a_secret_is_taken_from_the_environment() -> None:
-    assert api_key_of("{env: KEY}", {"KEY": SECRET}) == SECRET
+    assert api_key_of("{env: KEY}", {"KEY": VALUE}) == VALUE
 
 
 def test_white_space_around_a_secret_is_dropped() -> None:
-    assert api_key_of("{env: KEY}", {"KEY": f" {SECRET}\n"}) == SECRET
+    assert api_key_of("{env: KEY}", {"KEY": f" {VALUE}\n"}) == VALUE
 
 
 def test_a_secret_is_taken_from_a_file_beside_the_configuration(tmp_path: Path) -> None:
-    (tmp_path / "alpha.key").write_text(SECRET + "\n", "utf-8")
+    (tmp_path / "alpha.key").write_text(VALUE + "\n", "utf-8")
     file = tmp_path / "gateway.yaml"
     file.write_text(with_key("{file: alpha.key}"), "utf-8")
 
     key = load(file, {}).providers["alpha"].api_key
 
     assert key is not None
-    assert key.get_secret_value() == SECRET
+    assert key.get_secret_value() == VALUE
 
 
 def test_a_default_holds_when_the_variable_is_not_set_or_empty() -> None:
@@ -131,10 +131,10 @@ def test_a_key_without_its_optional_hash_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("reference", "what", "fix"),
     [
-        (SECRET, "is a secret", "Write {env: NAME}"),
+        (VALUE, "is a secret", "Write {env: NAME}"),
         ("{env: KEY}", "the environment variable KEY is not set", "`optional: true`"),
         ("{file: no.key}", "the file no.key does not exist", "`optional: true`"),
-        (f"{{env: KEY, default: {SECRET}}}", "has no `default`", "`optional: true`"),
+        (f"{{env: KEY, default: {VALUE}}}", "has no `default`", "`optional: true`"),
         ("{aws_secret: a/b, field: c}", "`aws_secret` is not supported", "{env: NAME}"),
         ("{env: KEY, file: k}", "names one source", "`env` or `file`"),
         ("{optional: true}", "names one source", "`env` or `file`"),
@@ -167,11 +167,11 @@ def test_a_folder_instead_of_a_file_is_a_problem(tmp_path: Path) -> None:
 
 def test_a_secret_can_be_given_in_code() -> None:
     provider = Provider(
-        dialect="openai", base_url="http://alpha/v1", api_key=SecretStr(SECRET)
+        dialect="openai", base_url="http://alpha/v1", api_key=SecretStr(VALUE)
     )
 
-    assert provider.api_key == SecretStr(SECRET)
-    assert SECRET not in repr(provider)
+    assert provider.api_key == SecretStr(VALUE)
+    assert VALUE not in repr(provider)
 
 
 def test_a_reference_in_code_finds_no_environment() -> None:
@@ -183,8 +183,8 @@ def test_a_reference_in_code_finds_no_environment() -> None:
 
 def test_a_secret_shows_in_no_rendering_of_the_configuration() -> None:
     text = with_key("{env: KEY}").replace("keys:", "store: {url: {env: STORE}}\nkeys:")
-    password = "hunter2hunter2"
-    config = config_of(text, {"KEY": SECRET, "STORE": f"redis://:{password}@cache"})
+    hidden = "hunter2hunter2"
+    config = config_of(text, {"KEY": VALUE, "STORE": f"redis://:{hidden}@cache"})
 
     renderings = (
         repr(config),
@@ -195,38 +195,38 @@ def test_a_secret_shows_in_no_rendering_of_the_configuration() -> None:
         str(config.model_dump(mode="json")),
     )
     for rendering in renderings:
-        assert SECRET not in rendering
-        assert password not in rendering
+        assert VALUE not in rendering
+        assert hidden not in rendering
         assert HASH not in rendering
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        with_key(SECRET),
-        with_key(f"[{SECRET}]"),
-        with_key(f"{{env: KEY, default: {SECRET}}}"),
-        with_key(f"{{env: KEY, optional: {SECRET}}}"),
-        with_key(f"{{env: [{SECRET}]}}"),
-        MINIMAL.replace(HASH, SECRET),
+        with_key(VALUE),
+        with_key(f"[{VALUE}]"),
+        with_key(f"{{env: KEY, default: {VALUE}}}"),
+        with_key(f"{{env: KEY, optional: {VALUE}}}"),
+        with_key(f"{{env: [{VALUE}]}}"),
+        MINIMAL.replace(HASH, VALUE),
         MINIMAL.replace(f'"{HASH}"', "{env: KEY}"),
-        MINIMAL.replace("http://alpha/v1", f"http://user:{SECRET}@alpha/v1"),
-        MINIMAL.replace("http://alpha/v1", f"http://:{SECRET}#@alpha/v1"),
-        MINIMAL.replace("http://alpha/v1", f"http://[{SECRET}]/v1"),
-        MINIMAL + f'store: {{url: "redis://:{SECRET}@cache"}}',
-        MINIMAL + f'store: {{url: "redis://:{SECRET}#@cache"}}',
-        MINIMAL + f'store: {{url: {{env: A, default: "redis://:{SECRET}@cache"}}}}',
+        MINIMAL.replace("http://alpha/v1", f"http://user:{VALUE}@alpha/v1"),
+        MINIMAL.replace("http://alpha/v1", f"http://:{VALUE}#@alpha/v1"),
+        MINIMAL.replace("http://alpha/v1", f"http://[{VALUE}]/v1"),
+        MINIMAL + f'store: {{url: "redis://:{VALUE}@cache"}}',
+        MINIMAL + f'store: {{url: "redis://:{VALUE}#@cache"}}',
+        MINIMAL + f'store: {{url: {{env: A, default: "redis://:{VALUE}@cache"}}}}',
         MINIMAL + "store: {url: {env: KEY}}",
         MINIMAL + "telemetry: {traces: {endpoint: {env: KEY}}}",
-        MINIMAL + f"server: {{port: {SECRET}}}",
-        MINIMAL + f"server: {SECRET}",
+        MINIMAL + f"server: {{port: {VALUE}}}",
+        MINIMAL + f"server: {VALUE}",
     ],
 )
 def test_a_secret_in_the_wrong_place_shows_in_no_message(text: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        parse(text, {"KEY": SECRET}, file=FILE)
+        parse(text, {"KEY": VALUE}, file=FILE)
 
     assert raised.value.__suppress_context__ or raised.value.__context__ is None
     for told in (str(raised.value), repr(raised.value)):
-        assert SECRET not in told
-        assert SECRET[:12] not in told
+        assert VALUE not in told
+        assert VALUE[:12] not in told
