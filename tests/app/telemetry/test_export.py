@@ -1,12 +1,17 @@
 """Spans on their way out: a collector that is gone costs spans, never requests."""
 
+import http.server
 import logging
 import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+)
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
@@ -56,6 +61,44 @@ def quiet_exporter() -> Iterator[None]:
 
 def _request(tracing: Tracing) -> None:
     tracing.start_server("POST", PATH, None).end(200)
+
+
+class Collector(http.server.BaseHTTPRequestHandler):
+    """Takes batches over OTLP/HTTP."""
+
+    taken: ClassVar[list[tuple[str, str | None, ExportTraceServiceRequest]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        batch = ExportTraceServiceRequest.FromString(body)
+        self.taken.append((self.path, self.headers["authorization"], batch))
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+def test_spans_reach_a_collector_over_http() -> None:
+    Collector.taken.clear()
+    dropped: list[int] = []
+    with http.server.HTTPServer(("127.0.0.1", 0), Collector) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        exporter = otlp_exporter(
+            f"http://127.0.0.1:{server.server_port}/api/public/otel",
+            {"authorization": "Basic dGVzdA=="},
+        )
+        tracing = Tracing(exporter, on_dropped=dropped.append)
+        _request(tracing)
+        assert tracing.shutdown(PATIENCE_S)
+        server.shutdown()
+    ((path, authorization, batch),) = Collector.taken
+    assert path == "/api/public/otel/v1/traces"
+    assert authorization == "Basic dGVzdA=="
+    (span,) = batch.resource_spans[0].scope_spans[0].spans
+    assert span.name == f"POST {PATH}"
+    assert dropped == []
 
 
 def test_a_collector_that_refuses_neither_raises_nor_holds_up(refused: str) -> None:
