@@ -184,7 +184,7 @@ def _route(
             provider=target.provider,
             model=target.model,
             dialect=_DIALECTS[provider.dialect],
-            base_url=provider.base_url.rstrip("/"),
+            base_url=provider.base_url,
             api_key=_reveal(provider.api_key),
             limits=policy.timeouts.limits(),
             guards=guards,

@@ -1,9 +1,11 @@
 """The ASGI entry, `uvicorn app.main:app`: serves $GATEWAY_CONFIG or gateway.yaml."""
 
-import os
-from pathlib import Path
+import sys
 
 from app.composition import create_app
-from app.config import load
+from app.config import ConfigError, config_path, load
 
-app = create_app(load(Path(os.environ.get("GATEWAY_CONFIG", "gateway.yaml"))))
+try:
+    app = create_app(load(config_path()))
+except ConfigError as exc:
+    sys.exit(str(exc))
