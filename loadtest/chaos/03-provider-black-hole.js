@@ -12,6 +12,7 @@ export {
   injectFault,
   clearFault,
   callDirect,
+  callControl,
   observe,
 } from '../lib/judge.js';
 

@@ -23,6 +23,7 @@ const times = timeline(profile);
 const routes = Object.keys(experiment.routes);
 const providers = [...new Set(routes.flatMap((r) => experiment.routes[r].targets))];
 const victim = experiment.routes[routes[0]].targets[0];
+const neighbour = providers.find((provider) => provider !== victim);
 // Served by the victim five times running: no lucky probe of a half-open breaker.
 const STREAK = 5;
 
@@ -32,7 +33,7 @@ export const options = {
     observer: alongside(profile, 'observe', 0),
     ...(endpoints.proxies ? injectorScenarios() : {}),
   },
-  thresholds: thresholds(experiment, profile),
+  thresholds: thresholds(settings),
   summaryTrendStats: ['avg', 'min', 'med', 'p(95)', 'max'],
   setupTimeout: '30s',
   teardownTimeout: '30s',
@@ -43,6 +44,7 @@ function injectorScenarios() {
     inject: once('injectFault', times.injectAt),
     clear: once('clearFault', times.clearAt),
     direct: alongside(profile, 'callDirect', 0),
+    control: alongside(profile, 'callControl', 0),
   };
 }
 
@@ -153,6 +155,23 @@ export function callDirect(data) {
     record('direct_hung', hung, tags);
   }
   sleep(Math.max(0, profile.direct_every_s - (endedAt - beganAt)));
+}
+
+/** A call straight to a provider without a fault: is the machine itself in order? */
+export function callControl(data) {
+  const beganAt = secondsInto(data);
+  const facts = chat({
+    url: endpoints.stand_ins[neighbour],
+    key: 'none',
+    model: settings.direct_model,
+    prompt: promptFor(0),
+    stream: false,
+    timeoutS: profile.call_timeout_s,
+    tags: { role: 'observer' },
+  });
+  record('control_ms', facts.durationMs, {});
+  record('control_worst_ms', facts.durationMs, {});
+  sleep(Math.max(0, profile.control.every_s - (secondsInto(data) - beganAt)));
 }
 
 // Null for what ran into or out of the fault: it proves nothing about either side.

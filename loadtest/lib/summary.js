@@ -35,7 +35,7 @@ export function summarise(data, settings) {
 /** The verdict as data. */
 export function judge(data, settings) {
   const { experiment, profile } = settings;
-  const results = allCriteria(experiment).map((criterion) =>
+  const results = allCriteria(settings).map((criterion) =>
     criterion.dropped
       ? judgeDropped(criterion, data.metrics)
       : judgeOne(criterion, data.metrics, experiment, profile),

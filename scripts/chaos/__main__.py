@@ -41,6 +41,7 @@ from .judge import (
 from .processes import Children, HarnessFailed
 from .report import Run, limit_text, measured_text, page
 from .stack import find_tool, start_stack
+from .starvation import Starvation
 from .timeline import build, read_samples
 
 REPORT_DIR = ROOT / "chaos" / "report"
@@ -76,6 +77,7 @@ def _run_one(
     expected: Outcome,
     profile_name: str,
     k6: str,
+    attempt: int,
 ) -> Run:
     profile = load_profile(profile_name)
     files = Files(REPORT_DIR / f"{experiment.name}-{variant}")
@@ -90,13 +92,37 @@ def _run_one(
         settings = local_settings(
             experiment, variant, profile_name, profile, stack, files.directory
         )
+        phases, cpu = Phases(profile), Starvation(stack.gateway_pid)
+
+        def progress(elapsed_s: float) -> None:
+            phases.tell(elapsed_s)
+            cpu.look(elapsed_s)
+
         verdict = run_judge(
-            children, k6, experiment, settings, files, stack.key, Phases(profile).tell
+            children, k6, experiment, settings, files, stack.key, progress
         )
     timeline = build(read_samples(files.points, verdict.started_at_ms))
-    run = Run(experiment, variant, expected, verdict, timeline)
+    run = Run(experiment, variant, expected, verdict, timeline, attempt, cpu.worst)
     _print_run(run, files.directory)
     return run
+
+
+def _run_until_quiet(
+    experiment: Experiment,
+    variant: Variant,
+    expected: Outcome,
+    profile_name: str,
+    k6: str,
+    attempts: int,
+) -> Run:
+    """Repeats a run that says nothing because the machine was busy; no other."""
+    attempt = 1
+    while True:
+        run = _run_one(experiment, variant, expected, profile_name, k6, attempt)
+        if attempt == attempts or run.as_expected or not run.machine_was_busy:
+            return run
+        attempt += 1
+        console.print(f"  the machine was busy: attempt {attempt} of {attempts}")
 
 
 def _print_run(run: Run, directory: Path) -> None:
@@ -114,21 +140,23 @@ def _print_run(run: Run, directory: Path) -> None:
             "[green]yes[/]" if result.ok else "[red]NO[/]",
         )
     console.print(table)
-    colour = _COLOURS[verdict.verdict]
-    console.print(f"  hypothesis [{colour}]{verdict.verdict}[/]")
+    colour = _COLOURS[run.outcome]
+    console.print(f"  hypothesis [{colour}]{run.outcome}[/]")
     if not run.as_expected:
         console.print(f"  {_advice(run)} Logs: {directory.relative_to(ROOT)}/")
     console.print()
 
 
 def _advice(run: Run) -> str:
-    if run.verdict.verdict is Outcome.INCONCLUSIVE:
+    if run.outcome is Outcome.INCONCLUSIVE:
+        if run.machine_was_busy:
+            return "The machine is too busy to judge anything on it; free it."
         groups = {each.group for each in run.verdict.failed()}
         if "steady_state" in groups:
             return "The gateway was not healthy before the fault; see gateway.log."
         if "took_effect" in groups:
             return "The fault did not take effect; see toxiproxy.log and toxics.json."
-        return "The judge could not do its work; see k6.log, and free the machine."
+        return "The judge could not do its work; see k6.log."
     if run.expected is Outcome.REFUTED:
         wanted = ", ".join(run.experiment.counter_proof.must_refute)
         return f"Without protection {wanted} must fail, or the judge proves nothing."
@@ -136,7 +164,7 @@ def _advice(run: Run) -> str:
 
 
 def _exit_code(runs: list[Run]) -> int:
-    if any(run.verdict.verdict is Outcome.INCONCLUSIVE for run in runs):
+    if any(run.outcome is Outcome.INCONCLUSIVE for run in runs):
         return UNKNOWN
     if not all(run.as_expected for run in runs):
         return UNEXPECTED
@@ -175,6 +203,9 @@ def run(
         Outcome | None,
         typer.Option(help="the verdict that counts as success; held, or refuted"),
     ] = None,
+    attempts: Annotated[
+        int, typer.Option(min=1, help="how often a run on a busy machine is made")
+    ] = 2,
 ) -> None:
     """Runs the experiments, then each counter-proof, and writes chaos/report/."""
     signal.signal(signal.SIGTERM, _stop_on_sigterm)
@@ -193,8 +224,9 @@ def run(
         chosen = select(only)
         for variant, outcome in variants:
             for experiment in chosen:
+                wanted = expect or outcome
                 runs.append(
-                    _run_one(experiment, variant, expect or outcome, profile, k6)
+                    _run_until_quiet(experiment, variant, wanted, profile, k6, attempts)
                 )
     except (HarnessFailed, ExperimentInvalid) as error:
         console.print(f"[red]The harness failed:[/] {escape(str(error))}")

@@ -192,6 +192,14 @@ class Toxics(Frozen):
     actions: tuple[Action, ...]
 
 
+class Control(Frozen):
+    """How slow calls past the gateway may be before nothing can be judged."""
+
+    every_s: Annotated[float, Field(gt=0)]
+    p95_at_most_ms: Annotated[float, Field(gt=0)]
+    worst_at_most_ms: Annotated[float, Field(gt=0)]
+
+
 class Profile(Frozen):
     """`loadtest/profiles/<name>.json`: how hard and how long."""
 
@@ -203,6 +211,7 @@ class Profile(Frozen):
     direct_every_s: Annotated[float, Field(gt=0)]
     direct_timeout_s: Annotated[float, Field(gt=0)]
     settle_s: Annotated[float, Field(gt=0)]
+    control: Control
 
     @property
     def lasts_s(self) -> int:

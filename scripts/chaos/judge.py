@@ -84,6 +84,10 @@ class Verdict(BaseModel):
         """The criteria that are not met."""
         return tuple(each for each in self.criteria if not each.ok)
 
+    def machine_was_busy(self) -> bool:
+        """True when calls past the gateway were slow: the run can only be repeated."""
+        return any(each.measure.startswith("control") for each in self.failed())
+
 
 @dataclass(frozen=True, slots=True)
 class Files:
@@ -160,7 +164,7 @@ def run_judge(
     key: str,
     progress: Callable[[float], None],
 ) -> Verdict:
-    """Runs the judge to its end; `progress` is told the seconds since its start.
+    """Runs the judge to its end and tells `progress`, often, how many seconds in.
 
     Raises: HarnessFailed when k6 or a part of the stack fails, or no verdict is left.
     """

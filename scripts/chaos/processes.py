@@ -92,7 +92,7 @@ class Children:
         log = self._logs / f"{name}.log"
         with log.open("wb") as output:
             try:
-                process = subprocess.Popen(  # noqa: S603  # our own commands only
+                process = subprocess.Popen(  # our own commands only
                     list(command),
                     cwd=self._cwd,
                     env=quiet_environment(environment),

@@ -11,6 +11,7 @@ from html import escape
 from .charts import Panel, Series, timeline_svg
 from .experiments import Experiment, Phase, Variant
 from .judge import Outcome, Result, Verdict
+from .starvation import STARVED_ABOVE
 from .timeline import Second, Timeline, percentile
 
 PHASES: tuple[Phase, ...] = ("baseline", "fault", "recovery")
@@ -25,7 +26,7 @@ VARIANTS = {
     Variant.UNPROTECTED: "counter-proof: breaker off, timeouts as long as the deadline",
 }
 COLOURS = ("one", "two", "four")
-_MS = frozenset({"call_ms", "first_token_ms"})
+_MS = frozenset({"call_ms", "first_token_ms", "control_ms", "control_worst_ms"})
 _S = frozenset({"breaker_open_after_s", "recovered_after_s"})
 _COUNTS = frozenset({"provider_reached", "failed_attempts", "dropped"})
 
@@ -67,6 +68,27 @@ class Run:
     expected: Outcome
     verdict: Verdict
     timeline: Timeline
+    # Earlier ones were inconclusive: the machine was too busy to judge.
+    attempt: int = 1
+    # The worst share of five seconds that the gateway waited for a CPU, if known.
+    starved_ratio: float | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """The verdict, unless it is a surprise on a machine that was too busy.
+
+        A hypothesis that holds on a busy machine holds; one that does not may have
+        been refuted by the machine.
+        """
+        if self.machine_was_busy and not self.as_expected:
+            return Outcome.INCONCLUSIVE
+        return self.verdict.verdict
+
+    @property
+    def machine_was_busy(self) -> bool:
+        """True when control calls were slow or the gateway was kept from running."""
+        starved = (self.starved_ratio or 0.0) > STARVED_ABOVE
+        return starved or self.verdict.machine_was_busy()
 
     @property
     def as_expected(self) -> bool:
@@ -113,6 +135,8 @@ def limit_text(result: Result) -> str:
     """What was allowed, with its unit."""
     if result.measure in _S:
         return f"{result.limit} s"
+    if result.measure in _MS and "ms" not in result.limit:
+        return f"{result.limit} ms"
     if result.measure in _MS or result.measure in _COUNTS:
         return result.limit
     sign, _, number = result.limit.partition(" ")
@@ -127,7 +151,7 @@ def _overview(runs: Iterable[Run]) -> str:
     rows = "".join(
         f'<tr><td><a href="#{run.experiment.name}-{run.variant}">'
         f"{run.experiment.number:02d} {escape(run.experiment.title)}</a></td>"
-        f"<td>{VARIANTS[run.variant]}</td><td>{_badge(run.verdict.verdict)}</td>"
+        f"<td>{VARIANTS[run.variant]}</td><td>{_badge(run.outcome)}</td>"
         f"<td>{'as it must' if run.as_expected else 'UNEXPECTED'}"
         "</td></tr>"
         for run in runs
@@ -143,14 +167,22 @@ def _section(run: Run) -> str:
     uncovered = "".join(
         f"<li>{escape(each)}</li>" for each in experiment.local_run_does_not_cover
     )
-    aborted = "<p>The judge stopped the run early.</p>" if verdict.aborted else ""
+    notes = "<p>The judge stopped the run early.</p>" if verdict.aborted else ""
+    if run.attempt > 1:
+        notes += f"<p>Attempt {run.attempt}: the machine was too busy before.</p>"
+    if run.starved_ratio is not None:
+        notes += (
+            '<p class="dim">At worst the gateway waited '
+            f"{run.starved_ratio:.0%} of five seconds for a CPU; above "
+            f"{STARVED_ABOVE:.0%} nothing unexpected counts.</p>"
+        )
     return (
         f'<h2 id="{experiment.name}-{run.variant}">{experiment.number:02d} '
-        f"{escape(experiment.title)}: {_badge(verdict.verdict)}</h2>"
+        f"{escape(experiment.title)}: {_badge(run.outcome)}</h2>"
         f'<p class="dim">{VARIANTS[run.variant]}; profile {escape(verdict.profile)}</p>'
         f"<p>{escape(experiment.fault)}</p>"
         f"<p><strong>Hypothesis.</strong> {escape(experiment.hypothesis.text)}</p>"
-        f"{aborted}{_chart(run)}{_counts(run)}{_criteria(verdict)}"
+        f"{notes}{_chart(run)}{_counts(run)}{_criteria(verdict)}"
         f'<h3>What a local run does not cover</h3><ul class="dim">{uncovered}</ul>'
     )
 

@@ -35,7 +35,7 @@ STAND_IN_PACE = ("--first-token-ms", "50", "--tokens-per-s", "100", "--tokens", 
 
 def find_tool(name: str) -> str:
     """The path of a tool, built first when it must be. Raises: HarnessFailed."""
-    found = subprocess.run(  # noqa: S603  # our own script
+    found = subprocess.run(  # our own script
         [str(TOOLS), name], stdout=subprocess.PIPE, text=True, check=False
     )
     if found.returncode != 0:
@@ -104,6 +104,7 @@ class Stack:
     proxies: dict[str, str]
     stand_ins: dict[str, str]
     key: str
+    gateway_pid: int = 0
 
     def endpoints(self) -> dict[str, object]:
         """The addresses for the judge; never the key."""
@@ -133,9 +134,10 @@ def start_stack(
         ports.of(_port_of(proxy["listen"]))
     toxiproxy = _start_toxiproxy(children, ports)
     key = f"bw-{secrets.token_urlsafe(24)}"
-    gateway = _start_gateway(children, ports, variant, key, workdir)
+    gateway, gateway_pid = _start_gateway(children, ports, variant, key, workdir)
     return Stack(
         gateway=gateway,
+        gateway_pid=gateway_pid,
         toxiproxy=toxiproxy,
         proxies={
             name: f"http://127.0.0.1:{ports.of(_port_of(proxies[name]['listen']))}"
@@ -176,12 +178,12 @@ def _start_toxiproxy(children: Children, ports: Ports) -> str:
 
 def _start_gateway(
     children: Children, ports: Ports, variant: Variant, key: str, workdir: Path
-) -> str:
+) -> tuple[str, int]:
     port = ports.of(GATEWAY_PORT)
     config = workdir / "gateway.yaml"
     config.write_text(ports.rewrite(CONFIGS[variant].read_text()))
     url = f"http://127.0.0.1:{port}"
-    children.start_ready(
+    child = children.start_ready(
         "gateway",
         [
             *(_gateway_command(), "serve", "--config", str(config)),
@@ -190,7 +192,7 @@ def _start_gateway(
         lambda: answers(f"{url}/readyz"),
         {"GATEWAY_DEMO_KEY_SHA256": hashlib.sha256(key.encode()).hexdigest()},
     )
-    return url
+    return url, child.process.pid
 
 
 def _gateway_command() -> str:

@@ -106,7 +106,12 @@ def test_the_gateway_takes_the_local_configurations() -> None:
 def test_the_measures_are_those_that_the_judge_takes() -> None:
     script = (ROOT / "loadtest" / "lib" / "thresholds.js").read_text(encoding="utf-8")
     taken = set(re.findall(r"^  (\w+): \{ metric: new", script, re.MULTILINE))
-    of_the_harness = {"metrics_read", "injector_done"}
+    of_the_harness = {
+        "metrics_read",
+        "injector_done",
+        "control_ms",
+        "control_worst_ms",
+    }
     assert set(get_args(Measure.__value__)) == taken - of_the_harness
 
 
@@ -120,6 +125,7 @@ def test_each_profile_is_whole_and_long_enough_for_its_own_callers() -> None:
     for path in PROFILES_DIR.glob("*.json"):
         profile = load_profile(path.stem)
         assert profile.call_timeout_s < min(profile.phases_s.values())
+        assert profile.control.p95_at_most_ms < profile.control.worst_at_most_ms
 
 
 def test_all_local_experiments_are_run_unless_one_is_named() -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from scripts.chaos.judge import Outcome, Verdict, read_verdict
 from scripts.chaos.processes import HarnessFailed
 from scripts.chaos.report import Run, limit_text, measured_text, page
 from scripts.chaos.stack import Ports
+from scripts.chaos.starvation import STARVED_ABOVE, Starvation
 from scripts.chaos.timeline import build, percentile, read_samples
 
 STARTED_AT_MS = 1_000_000.0
@@ -173,6 +175,32 @@ def test_a_counter_proof_counts_only_for_the_criteria_it_names(points: Path) -> 
     for_the_right_one = run_of(points, Outcome.REFUTED, Variant.UNPROTECTED, ok=False)
     assert not for_the_wrong_reason.as_expected
     assert for_the_right_one.as_expected
+
+
+def test_a_surprise_on_a_busy_machine_is_inconclusive(points: Path) -> None:
+    surprise = run_of(points, Outcome.REFUTED, Variant.PROTECTED)
+    assert surprise.outcome is Outcome.REFUTED
+    starved = replace(surprise, starved_ratio=STARVED_ABOVE * 2)
+    assert starved.outcome is Outcome.INCONCLUSIVE
+
+
+def test_a_hypothesis_that_holds_on_a_busy_machine_holds(points: Path) -> None:
+    held = run_of(points, Outcome.HELD, Variant.PROTECTED)
+    assert replace(held, starved_ratio=STARVED_ABOVE * 2).outcome is Outcome.HELD
+
+
+def test_starvation_is_the_worst_window_of_five_seconds() -> None:
+    cpu = Starvation(pid=0)
+    for at_s, total_waited_s in [(0, 0.0), (5, 0.1), (10, 1.1), (15, 1.1)]:
+        cpu.add(at_s, total_waited_s)
+    assert cpu.worst == pytest.approx(0.2)
+
+
+def test_starvation_is_unknown_where_the_kernel_tells_nothing() -> None:
+    cpu = Starvation(pid=2**31 - 1)
+    cpu.look(0.0)
+    cpu.look(60.0)
+    assert cpu.worst is None
 
 
 def test_a_verdict_that_is_missing_or_broken_is_a_failure_of_the_harness(

@@ -15,7 +15,7 @@ import {
 } from '../../loadtest/lib/thresholds.js';
 
 const settings = chaosSettings();
-const criteria = allCriteria(settings.experiment);
+const criteria = allCriteria(settings);
 const times = timeline(settings.profile);
 
 export const options = {
@@ -98,6 +98,11 @@ const RULES = {
       const dropped = criteria.find((criterion) => criterion.dropped);
       set(run.metrics, partOf(dropped), 'count', 1);
     }) === 'inconclusive',
+  'a machine that is not quiet proves nothing': () =>
+    verdictAfter(all(value('harness-quiet', 1e4), value('chat-survives', 0))) ===
+    'inconclusive',
+  'a machine that stalled once proves nothing': () =>
+    verdictAfter(value('harness-hiccup', 1e4)) === 'inconclusive',
   'an injector that did not obey proves nothing': () =>
     verdictAfter(value('harness-injector', 0.5)) === 'inconclusive',
   'a fast route may lose the extra milliseconds': () =>
