@@ -63,6 +63,11 @@ class Reply:
         self.attempts = len(call.attempts)
 
     @property
+    def remaining_s(self) -> float:
+        """Seconds until the call's deadline, never negative."""
+        return max(0.0, self._call.deadline.remaining_s())
+
+    @property
     def body(self) -> dict[str, Any] | None:
         """The whole answer, for a client that does not stream."""
         return self._opened.body

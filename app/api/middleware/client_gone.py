@@ -7,6 +7,7 @@ for (a slot, a retry, a provider's first token, its next one) ends at once.
 
 import asyncio
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _WATCHED = "/v1/"
@@ -31,7 +32,8 @@ class ClientGone:
         except asyncio.CancelledError:
             if not watch.gone or task.uncancel() > 0:
                 raise
-            scope["client_gone"] = True
+        except ClientDisconnect:
+            pass  # it left before its request was complete
         finally:
             watch.stop()
 
