@@ -3,7 +3,8 @@
     AppError            code, user-safe message; its status is in api/error_table.py
       CallerError       the client's to mend
         InvalidRequest, Unauthenticated, ModelNotAllowed, ModelNotFound, NotFound,
-        MethodNotAllowed, PayloadTooLarge, RateLimited, QuotaExceeded
+        MethodNotAllowed, PayloadTooLarge, HeadersTooLarge, RateLimited,
+        QuotaExceeded
       UpstreamError     a provider's failure, before or after the commit point
         UpstreamUnavailable, UpstreamOverloaded, UpstreamGarbled, StreamBroken,
         UpstreamThrottled, UpstreamAuthFailed, UpstreamPoolFull
@@ -22,6 +23,7 @@ decided from message texts. HTTP status codes live in `api/error_table.py` alone
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from resilience.errors import ResilienceError
 from resilience.outcome import (
     Condition,
     Counts,
@@ -133,6 +135,13 @@ class PayloadTooLarge(CallerError):
 
     code = "payload_too_large"
     message = "The request body is too large."
+
+
+class HeadersTooLarge(CallerError):
+    """The headers, all together, are over the limit."""
+
+    code = "headers_too_large"
+    message = "The request's headers are too large."
 
 
 class RateLimited(CallerError):
@@ -247,6 +256,7 @@ class UpstreamRefused(UpstreamError):
     """
 
     type = "invalid_request_error"
+    message = "The provider refused the request."
     reason = "refused"
     counts = Counts.NEUTRAL
     disposition = Disposition.GIVE_UP
@@ -277,6 +287,7 @@ class ContextTooLong(UpstreamRefused):
     """The prompt does not fit; only a larger context window would help."""
 
     code = "context_length_exceeded"
+    message = "The request is longer than the model's context window."
     reason = "context_length"
     disposition = Disposition.NEXT_TARGET
     condition = Condition.LARGER_CONTEXT
@@ -286,6 +297,7 @@ class ContentFiltered(UpstreamRefused):
     """The provider's content filter refused the prompt."""
 
     code = "content_filter"
+    message = "The provider's content filter refused the request."
     reason = "content_filter"
 
 
@@ -386,6 +398,19 @@ def classify(exc: BaseException) -> Verdict:
             condition=exc.condition,
             retry_after_s=exc.retry_after_s,
         )
+    if is_bug(exc):
+        # Neutral, or whoever finds a request that trips over it could open breakers;
+        # worth another target, whose answer may not trip over it.
+        return Verdict(Counts.NEUTRAL, Disposition.NEXT_TARGET, InternalError.code)
     if isinstance(exc, AppError):
         return Verdict(Counts.NEUTRAL, Disposition.GIVE_UP, exc.code)
     return classify_library_error(exc)
+
+
+def is_bug(exc: BaseException) -> bool:
+    """Whether nobody raised `exc` on purpose, or to say that it is a bug of ours."""
+    if isinstance(exc, InternalError):
+        return True
+    return isinstance(exc, Exception) and not isinstance(
+        exc, AppError | ResilienceError
+    )

@@ -32,7 +32,7 @@ def build_app(
         description=_DESCRIPTION,
         lifespan=lifespan,
         middleware=[  # outermost first
-            Middleware(RequestContext, tracing=telemetry.tracing),
+            Middleware(RequestContext, telemetry=telemetry),
             Middleware(ClientGone),
         ],
         docs_url=None,
@@ -42,7 +42,7 @@ def build_app(
     app.state.services = services
     for module in (chat, models, health):
         app.include_router(module.router)
-    error_answers.install(app)
+    error_answers.install(app, telemetry)
     _describe_errors(app)
     return app
 

@@ -27,6 +27,7 @@ async def create_chat_completion(
     """
     raw = await read_body(request, services.max_body_bytes)
     chat = parse_chat(raw, request, client)
+    request.scope["observed"] = True  # from here on the gateway counts
     reply, hold = await services.gateway.chat(chat)
     headers = _reply_headers(reply) | _limit_headers(hold)
     if chat.stream:

@@ -101,6 +101,8 @@ def _stream_options(body: dict[str, Any], *, stream: bool) -> dict[str, Any]:
         raise _invalid("stream_options", "must be an object")
     if not stream:
         raise _invalid("stream_options", "is only allowed when 'stream' is true")
+    if not isinstance(options.get("include_usage"), bool | None):
+        raise _invalid("stream_options.include_usage", "must be true or false")
     return options
 
 
@@ -130,7 +132,7 @@ def _metadata(body: dict[str, Any], request: Request, client: Client) -> dict[st
     header = request.headers.get("x-gateway-metadata")
     if header is not None:
         try:
-            told = orjson.loads(header)
+            told = orjson.loads(header.encode("latin-1"))  # as it came: UTF-8
         except orjson.JSONDecodeError:
             told = None
         if not isinstance(told, dict):

@@ -20,6 +20,7 @@ STATUS: dict[type[AppError], int] = {
     errors.NotFound: 404,
     errors.MethodNotAllowed: 405,
     errors.PayloadTooLarge: 413,
+    errors.HeadersTooLarge: 431,
     errors.RateLimited: 429,
     errors.QuotaExceeded: 429,
     errors.UpstreamUnavailable: 502,

@@ -20,7 +20,7 @@ async def list_models(client: Authenticated, services: Injected) -> dict[str, An
     }
 
 
-@router.get("/v1/models/{model}")
+@router.get("/v1/models/{model:path}")
 async def get_model(
     model: str, client: Authenticated, services: Injected
 ) -> dict[str, Any]:

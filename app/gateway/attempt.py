@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.domain import ChatRequest, Chunk
-from app.errors import UpstreamGarbled
+from app.errors import UpstreamGarbled, is_bug
 from app.gateway.reading import ChunkReader
 from app.gateway.reply import Opened
 from app.gateway.routing import Route, UpstreamTarget
 from app.providers.assembly import ChatAssembly
+from app.telemetry.logging import get_logger
 from app.telemetry.observation import Observation
 from app.upstream import Upstream, UpstreamRequest, UpstreamResponse
 from resilience.call import Call
@@ -43,6 +44,15 @@ class ChatAttempt:
             UpstreamError: the target failed, or refuses the request.
             TimedOut: a phase took too long.
         """
+        try:
+            return await self._open(call)
+        except Exception as exc:
+            if is_bug(exc):
+                # It may be covered by another target's answer, so it is told here.
+                get_logger().exception("unexpected error", target=call.target)
+            raise
+
+    async def _open(self, call: Call) -> Opened:
         target = self.route.targets[call.target]
         streamed = self._streams_upstream()
         if not streamed:
@@ -61,13 +71,12 @@ class ChatAttempt:
         return await self._stream(target, response, call)
 
     def _streams_upstream(self) -> bool:
-        body = self.request.body
         if self.request.stream:
             return True
         # Audio comes in a form of its own when streamed; it is not put together here.
-        return self.route.stream_upstream and "audio" not in (
-            body.get("modalities") or ()
-        )
+        modalities = self.request.body.get("modalities")
+        audio = isinstance(modalities, list) and "audio" in modalities
+        return self.route.stream_upstream and not audio
 
     async def _send(
         self, target: UpstreamTarget, call: Call, *, stream: bool

@@ -11,7 +11,9 @@ from app.errors import (
     AllTargetsThrottled,
     AppError,
     DeadlineExceeded,
+    InternalError,
     UpstreamThrottled,
+    is_bug,
 )
 from resilience.errors import ChainExhausted, CoolingDown, Refused
 from resilience.errors import DeadlineExceeded as CallDeadlineExceeded
@@ -32,8 +34,10 @@ def client_error(exc: Exception) -> Exception:
             return exc
 
 
-def _exhausted(exc: ChainExhausted) -> AllTargetsFailed:
+def _exhausted(exc: ChainExhausted) -> AllTargetsFailed | InternalError:
     causes = [cause for _, cause in exc.causes]
+    if all(is_bug(cause) for cause in causes):
+        return InternalError(detail=repr(causes[-1]))
     if all(isinstance(cause, (CoolingDown, UpstreamThrottled)) for cause in causes):
         return AllTargetsThrottled(exc.causes, retry_after_s=_soonest_s(causes))
     if all(isinstance(cause, Refused) for cause in causes):

@@ -7,18 +7,21 @@ when the last byte has been sent, so that a stream's line tells how it ended.
 import re
 import secrets
 import time
+from collections.abc import Iterable
 
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.error_table import error_body, status_of
-from app.errors import InternalError
+from app.api.error_answers import count_refusal
+from app.api.error_table import error_body, error_headers, status_of
+from app.errors import AppError, HeadersTooLarge, InternalError
+from app.telemetry import Telemetry
 from app.telemetry.correlation import bind_request, release_request
 from app.telemetry.logging import get_logger, log_access
-from app.telemetry.tracing import Tracing
 
 _SANE = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
+_MAX_HEADERS_BYTES = 64 * 1024
 _CLIENT_CLOSED = 499
 """As nginx logs a client that left before its answer was complete."""
 
@@ -26,9 +29,9 @@ _CLIENT_CLOSED = 499
 class RequestContext:
     """See the module."""
 
-    def __init__(self, app: ASGIApp, tracing: Tracing) -> None:
+    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
         self._app = app
-        self._tracing = tracing
+        self._telemetry = telemetry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -39,20 +42,28 @@ class RequestContext:
         scope["request_id"] = request_id
         answer = _Answer(send, request_id)
         token = bind_request(request_id)
-        span = self._tracing.start_server(
+        span = self._telemetry.tracing.start_server(
             scope["method"], scope["path"], _header(scope, b"traceparent")
         )
         started_s = time.perf_counter()
         try:
-            await self._app(scope, receive, answer.send)
+            if _are_too_large(scope["headers"]):
+                await self._refuse(scope, answer, HeadersTooLarge())
+            else:
+                await self._app(scope, receive, answer.send)
         except Exception:
             get_logger().exception("unexpected error", path=scope["path"])
-            await answer.apologise()
+            if not answer.status:  # else it is left incomplete
+                await self._refuse(scope, answer, InternalError())
         finally:
             status = answer.status if answer.complete else _CLIENT_CLOSED
             _log(scope, status, answer.sent_bytes, time.perf_counter() - started_s)
             span.end(status)
             release_request(token)
+
+    async def _refuse(self, scope: Scope, answer: "_Answer", exc: AppError) -> None:
+        count_refusal(self._telemetry, scope, exc)
+        await answer.refuse(exc)
 
 
 class _Answer:
@@ -78,24 +89,30 @@ class _Answer:
             self.complete = not message.get("more_body", False)
         await self._send(message)
 
-    async def apologise(self) -> None:
-        """Answer 500, if nothing was sent yet; else leave the answer incomplete."""
-        if self.status:
-            return
-        bug = InternalError()
-        body = orjson.dumps(error_body(bug, self._request_id))
+    async def refuse(self, exc: AppError) -> None:
+        """Answer with `exc`."""
+        body = orjson.dumps(error_body(exc, self._request_id))
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
+            *(
+                (name.encode(), value.encode())
+                for name, value in error_headers(exc).items()
+            ),
         ]
         await self.send(
             {
                 "type": "http.response.start",
-                "status": status_of(bug),
+                "status": status_of(exc),
                 "headers": headers,
             }
         )
         await self.send({"type": "http.response.body", "body": body})
+
+
+def _are_too_large(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    size = sum(len(name) + len(value) for name, value in headers)
+    return size > _MAX_HEADERS_BYTES
 
 
 def _request_id(scope: Scope) -> str:
