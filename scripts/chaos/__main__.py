@@ -53,7 +53,7 @@ _COLOURS = {
 }
 
 console = Console(soft_wrap=True)
-app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+app = typer.Typer(add_completion=False)
 
 
 class Phases:
@@ -188,8 +188,9 @@ def _stop_on_sigterm(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
-@app.command()
+@app.callback(invoke_without_command=True)
 def run(
+    context: typer.Context,
     only: Annotated[str | None, typer.Option(help="one experiment: 03")] = None,
     profile: Annotated[str, typer.Option(help="local or ci")] = "local",
     with_resilience: Annotated[
@@ -208,6 +209,8 @@ def run(
     ] = 2,
 ) -> None:
     """Runs the experiments, then each counter-proof, and writes chaos/report/."""
+    if context.invoked_subcommand is not None:
+        return
     signal.signal(signal.SIGTERM, _stop_on_sigterm)
     variants = {
         None: (

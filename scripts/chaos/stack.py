@@ -201,6 +201,6 @@ def _gateway_command() -> str:
     if not Path(found).exists():
         raise HarnessFailed(
             "there is no `gateway` command here; run this by `make chaos`, or by "
-            "`uv run python -m scripts.chaos run`."
+            "`uv run python -m scripts.chaos`."
         )
     return found
