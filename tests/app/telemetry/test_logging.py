@@ -235,7 +235,7 @@ def test_the_access_line_tells_the_request_and_its_time(stdout: io.BytesIO) -> N
 TEXT = st.text(st.characters(codec=None))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TEXT, TEXT, st.binary())
 def test_any_text_makes_one_valid_line(
     stdout: io.BytesIO, message: str, value: str, raw: bytes
