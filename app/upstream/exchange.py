@@ -238,7 +238,10 @@ class Exchange:
         if parser is None or self._complete:
             return
         status = parser.get_status_code()
-        if status < 200 and status != _SWITCHING_PROTOCOLS:
+        if status == _SWITCHING_PROTOCOLS:
+            self._fail(PeerGarbled("the peer switched protocols unasked"))
+            return
+        if status < 200:
             self._interim = True
             return
         self.status = status
@@ -273,7 +276,7 @@ class Exchange:
         try:
             parser.feed_data(data)
         except HttpParserUpgrade:
-            self._fail(PeerGarbled("the peer switched protocols"))
+            self._fail(PeerGarbled("the peer switched protocols unasked"))
         except HttpParserError as exc:
             if self._complete:
                 self._surplus = True
