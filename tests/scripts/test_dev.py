@@ -2,12 +2,14 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from queue import Queue
 
 import pytest
@@ -145,6 +147,13 @@ def test_a_process_that_dies_is_named_with_its_last_words(dev: Dev) -> None:
     assert dev.ended() == 1
     assert "beta ended with exit code -9" in dev.printed
     assert "ready http://127.0.0.1:" in dev.printed
+    kept = re.search(r"Logs are kept: (.+)", dev.printed)
+    assert kept
+    logs = Path(kept[1])
+    assert {"alpha.log", "beta.log", "gateway.log"} <= {
+        one.name for one in logs.iterdir()
+    }
+    shutil.rmtree(logs)
     assert all(is_free(port) for port in dev.ports()), "something was left running"
 
 
