@@ -167,14 +167,10 @@ class _Retries[T]:
 
     def _wait_rather(self, verdict: Verdict) -> bool:
         """Whether to ask the same target again although another could answer."""
-        match verdict.pace:
-            case Pace.TRANSIENT:
-                return True
-            case Pace.OVERLOADED:
-                return False
-            case Pace.THROTTLED:
-                named_s = verdict.retry_after_s
-                return named_s is not None and named_s <= self._rules._wait_up_to_s
+        if verdict.pace is Pace.THROTTLED:
+            named_s = verdict.retry_after_s
+            return named_s is not None and named_s <= self._rules._wait_up_to_s
+        return verdict.pace is Pace.TRANSIENT
 
 
 def _may_be_sent_again(outcome: object) -> bool:

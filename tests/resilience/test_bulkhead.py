@@ -56,6 +56,15 @@ async def test_waiters_are_served_first_come_first_served() -> None:
     assert (bulkhead.in_use, bulkhead.queued) == (0, 0)
 
 
+async def test_a_free_slot_is_taken_without_waiting() -> None:
+    bulkhead = Bulkhead("a", limit=1)
+
+    with await bulkhead.acquire(0.0):
+        assert bulkhead.in_use == 1
+
+    assert bulkhead.in_use == 0
+
+
 async def test_who_comes_later_does_not_overtake_a_waiter_that_was_just_served() -> (
     None
 ):
