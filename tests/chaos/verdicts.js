@@ -66,6 +66,16 @@ const noSamples = (id) => (run) => {
 };
 const all = (...changes) => (run) => changes.forEach((change) => change(run));
 
+// k6 stopped within the fault: nothing was read at the rollback, nothing came after it.
+const aborted = (run) => {
+  run.metrics[ABORT_PART] = { values: {}, thresholds: { abort: { ok: false } } };
+  run.state.testRunDurationMs = (times.injectAt + 1) * 1000;
+  for (const part of Object.keys(run.metrics)) {
+    const late = part.includes('phase:recovery') || part.includes('provider_reached');
+    if (late || part.includes('recovered_after_s')) delete run.metrics[part];
+  }
+};
+
 const neighbourP95 = (before, during) => (run) => {
   set(run.metrics, comparedPartOf(byId('neighbour-latency')), 'p(95)', before);
   set(run.metrics, partOf(byId('neighbour-latency')), 'p(95)', during);
@@ -114,10 +124,13 @@ const RULES = {
   'a slow route may not lose more than the ratio': () =>
     verdictAfter(neighbourP95(SLOW_MS, SLOW_MS * ratio + 1)) === 'refuted',
   'a run stopped by the abort threshold is refuted': () =>
-    verdictAfter((run) => {
-      run.metrics = { [ABORT_PART]: { values: {}, thresholds: { 'rate>=0.9': { ok: false } } } };
-      run.state.testRunDurationMs = (times.injectAt + 1) * 1000;
-    }) === 'refuted',
+    verdictAfter(aborted) === 'refuted',
+  'a run stopped by the abort threshold needs an effect of the fault too': () =>
+    verdictAfter(all(aborted, value('effect-direct', 0))) === 'inconclusive',
+  'a run that was stopped late but in time was not stopped': () =>
+    verdictAfter(all(aborted, (run) => {
+      run.state.testRunDurationMs = times.end * 1000;
+    })) === 'inconclusive',
   'a call in flight when the fault came counts as fault': () =>
     phaseOf(times, times.injectAt - 0.1, times.injectAt + 0.1) === 'fault',
   'a call that ended before the fault counts as baseline': () =>
