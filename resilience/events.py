@@ -123,6 +123,57 @@ class PhaseTimedOut:
     phase: str
 
 
+@dataclass(frozen=True, slots=True)
+class HedgeStarted:
+    """A target was late, by `after_s` seconds of silence: another was asked as well."""
+
+    target: str
+    hedge_target: str
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class HedgeWon:
+    """The hedge answered first; the attempt on `target` was cancelled or had failed."""
+
+    target: str
+    hedge_target: str
+
+
+@dataclass(frozen=True, slots=True)
+class HedgeLost:
+    """The hedge was no use: it failed, or (`beaten`) the target answered first."""
+
+    target: str
+    hedge_target: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HedgeCancelled:
+    """The call ended while both were still being asked."""
+
+    target: str
+    hedge_target: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlineForeseen:
+    """A call was given up: not even the fastest target typically answers in time."""
+
+    remaining_s: float
+    typical_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class HealthChanged:
+    """A target's health score crossed a threshold: it went down, or came up again."""
+
+    target: str
+    up: bool
+    score: float
+
+
 type Event = (
     AttemptStarted
     | AttemptSettled
@@ -136,6 +187,12 @@ type Event = (
     | BulkheadWaited
     | CooldownStarted
     | PhaseTimedOut
+    | HedgeStarted
+    | HedgeWon
+    | HedgeLost
+    | HedgeCancelled
+    | DeadlineForeseen
+    | HealthChanged
 )
 
 
