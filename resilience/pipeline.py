@@ -10,8 +10,10 @@ from functools import partial
 from types import TracebackType
 
 from resilience.call import Attempt, Call
+from resilience.errors import BudgetExhausted
 from resilience.events import AttemptSettled
-from resilience.outcome import Classify, classify
+from resilience.health import Health
+from resilience.outcome import Classify, Counts, classify
 from resilience.policy import Operation, Policy, run_attempt
 
 
@@ -22,6 +24,7 @@ class Pipeline:
         layers: outermost first.
         classify: how errors of the operation count.
         is_slow: whether a settled attempt counts as slow.
+        health: where every attempt is recorded that was sent.
     """
 
     def __init__(
@@ -30,10 +33,12 @@ class Pipeline:
         *,
         classify: Classify = classify,
         is_slow: Callable[[Attempt], bool] | None = None,
+        health: Health | None = None,
     ) -> None:
         self._innermost_first = tuple(reversed(layers))
         self._classify = classify
         self._is_slow = is_slow or _never_slow
+        self._health = health
 
     async def execute[T](self, operation: Operation[T], call: Call) -> T:
         """Run `operation` inside every layer; if it fails, nothing stays held."""
@@ -43,7 +48,11 @@ class Pipeline:
         return await run_attempt(wrapped, call, call.kind)
 
     async def _send[T](self, operation: Operation[T], call: Call) -> T:
+        if call.attempts_left <= 0:
+            raise BudgetExhausted(call.target)  # two at once, and one was left
         attempt = call.begin_attempt()
+        if self._health is not None:
+            self._health.started()
         call.leases.push(_Settlement(self, call, attempt))
         opened = await operation(call)
         if attempt.first_token_at_s is None and not attempt.whole:
@@ -54,6 +63,9 @@ class Pipeline:
         """Record how `attempt` ended."""
         attempt.ended_at_s = call.deadline.clock.now()
         verdict = None if exc is None else self._classify(exc)
+        if self._health is not None:
+            counts = Counts.SUCCESS if verdict is None else verdict.counts
+            self._health.settled(attempt, counts)
         call.emit(AttemptSettled(attempt, verdict, exc, self._is_slow(attempt)))
 
 

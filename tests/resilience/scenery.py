@@ -16,6 +16,7 @@ from resilience.cooldown import CooldownGate
 from resilience.deadline import Deadline
 from resilience.errors import BulkheadFull, CoolingDown, Refused
 from resilience.events import Event, Listener
+from resilience.health import Health
 from resilience.outcome import Condition, Counts, Disposition, Pace, Verdict
 from resilience.outcome import classify as classify_own
 from resilience.pipeline import Pipeline
@@ -131,6 +132,7 @@ class Place:
         queue: int = 32,
         floor_per_s: float = 3.0,
         context_window: int | None = None,
+        weight: float = 1.0,
     ) -> None:
         clock = LoopClock()
         self.name = name
@@ -141,6 +143,7 @@ class Place:
         self.bulkhead = Bulkhead(name, limit=slots, queue=queue)
         self.cooldown = CooldownGate(name, clock, classify)
         self.budget = RetryBudget(clock, floor_per_s=floor_per_s)
+        self.health = Health(clock, name, listener=listener)
         slow = SlownessRule(first_token_s=8.0)
         layers: list[Policy] = [
             Retry(clock, Backoff(uniform=middle), self.budget, classify),
@@ -151,8 +154,18 @@ class Place:
             self.budget,
             Timeouts(self.limits),
         ]
-        self.pipeline = Pipeline(layers, classify=classify, is_slow=slow)
-        self.target = Target(name, self.pipeline, self, context_window)
+        self.pipeline = Pipeline(
+            layers, classify=classify, is_slow=slow, health=self.health
+        )
+        self.target = Target(
+            name,
+            self.pipeline,
+            self,
+            context_window,
+            weight=weight,
+            health=self.health,
+            budget=self.budget,
+        )
 
     def refusal(self) -> Refused | None:
         if self.cooldown.remaining_s > 0:
