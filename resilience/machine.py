@@ -9,7 +9,7 @@ extension points only (`_create_new_state`, the hooks of its states, a storage):
                                           window policy says *trip*, and fail_max is 1
     any success resets the count          `reset_counter` does nothing
     half-open admits everyone             probes are counted and bounded
-    first success closes                  all probes' verdicts decide
+    first success closes                  probes decide together: `judge_probes`
     late results act on the new state     a permit is bound to the state object that
                                           issued it, and dropped when that is gone
     wall clock, mixed UTC and local       monotonic clock, `open_until`
@@ -43,7 +43,8 @@ from resilience.clock import Clock
 from resilience.errors import BreakerOpen
 from resilience.events import BreakerChanged, Listener, tell
 from resilience.permit import Permit
-from resilience.trip import BreakerConfig, TripPolicy
+from resilience.trip import BreakerConfig, TripPolicy, judge_probes
+from resilience.window import Totals
 
 _RAMP_FLOOR = 0.1
 _BUSY_PROBE_RETRY_S = 1.0
@@ -335,15 +336,14 @@ class _HalfOpen(_Rules, CircuitHalfOpenState):
         self._decide()
 
     def _decide(self) -> None:
-        config = self._breaker.config
-        decided = self._passed + self._failed
-        if decided < config.permitted or self._breaker._state is not self:
+        if self._breaker._state is not self:
             return
-        bad = self._failed >= config.failure_ratio * decided
-        if bad or self._slow >= config.slow_ratio * decided:
-            self._breaker.open()
-        else:
+        probes = Totals(self._passed + self._failed, self._failed, self._slow)
+        passed = judge_probes(self._breaker.config, probes)
+        if passed:
             self._breaker.close()
+        elif passed is not None:
+            self._breaker.open()
 
 
 _STATES = {

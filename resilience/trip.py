@@ -14,10 +14,11 @@ class BreakerConfig:
     """When a breaker trips and how it recovers. Times are seconds, ratios 0 to 1.
 
     It trips on `failure_ratio` or `slow_ratio` over a window with at least `min_calls`,
-    on `consecutive` failures, or on `quiet_consecutive` failures when there was no
-    success for `quiet_after_s` (low traffic). It stays open for `open_s`, doubled with
-    each opening in a row up to `open_cap_s`, ± `jitter`; then `permitted` probes, at
-    most `concurrent` at once, decide; a probe without a verdict after
+    on `consecutive` failures, or, at low traffic, on `quiet_consecutive` failures:
+    when there was no success for `quiet_after_s`, or these failures alone took
+    `quiet_run_s`. It stays open for `open_s`, doubled with each opening in a row up to
+    `open_cap_s`, ± `jitter`; then `permitted` probes, at most `concurrent` at once,
+    decide (see `judge_probes`); a probe without a verdict after
     `verdict_within_s` reopens it. After closing, while another target could answer
     instead, it admits a share that grows to all within `ramp_s`.
     """
@@ -30,6 +31,7 @@ class BreakerConfig:
     consecutive: int = 5
     quiet_consecutive: int = 3
     quiet_after_s: float = 30.0
+    quiet_run_s: float = 3.0
     open_s: float = 10.0
     open_cap_s: float = 300.0
     jitter: float = 0.2
@@ -37,6 +39,24 @@ class BreakerConfig:
     concurrent: int = 1
     verdict_within_s: float = 60.0
     ramp_s: float = 10.0
+
+
+def judge_probes(config: BreakerConfig, probes: Totals) -> bool | None:
+    """Whether the probes passed; None as long as that is open.
+
+    They pass only when all are in. They fail as soon as that is certain: when the
+    bad ones can no longer be outweighed, or when none has succeeded yet and one has
+    failed. A target that was out and fails again is still out, and more probes would
+    tell nothing but cost a client each.
+    """
+    rounds = max(config.permitted, probes.recorded)
+    if 0 < probes.failed == probes.recorded:
+        return False
+    if probes.failed >= config.failure_ratio * rounds:
+        return False
+    if probes.slow >= config.slow_ratio * rounds:
+        return False
+    return True if probes.recorded >= config.permitted else None
 
 
 class TripPolicy:
@@ -47,10 +67,12 @@ class TripPolicy:
         kind = TimeWindow if config.window == "time" else CountWindow
         self._window: Window = kind(config.window_size)
         self._failures_in_a_row = 0
-        self._last_success_s = now_s
+        self._first_of_row_s = self._last_success_s = now_s
 
     def record_failure(self, now_s: float, *, slow: bool) -> None:
         """Record an attempt that failed by the target's fault."""
+        if self._failures_in_a_row == 0:
+            self._first_of_row_s = now_s
         self._failures_in_a_row += 1
         self._window.record(now_s, failed=True, slow=slow)
 
@@ -69,7 +91,10 @@ class TripPolicy:
         config = self._config
         if self._failures_in_a_row >= config.consecutive:
             return True
-        quiet = now_s - self._last_success_s >= config.quiet_after_s
+        quiet = (
+            now_s - self._last_success_s >= config.quiet_after_s
+            or now_s - self._first_of_row_s >= config.quiet_run_s
+        )
         if quiet and self._failures_in_a_row >= config.quiet_consecutive:
             return True
         totals = self.totals(now_s)

@@ -105,6 +105,30 @@ def test_few_failures_trip_a_target_that_has_not_answered_for_long() -> None:
     assert driven.state == "open"
 
 
+def test_few_failures_trip_a_target_that_is_seldom_asked() -> None:
+    driven = Driven(consecutive=5, quiet_consecutive=3, quiet_run_s=3.0)
+    driven.succeed()
+    driven.fail(2)
+    driven.clock.advance(3.0)
+
+    driven.fail()
+
+    assert driven.state == "open"
+
+
+def test_as_many_failures_in_a_burst_do_not_trip_a_busy_target() -> None:
+    driven = Driven(consecutive=5, quiet_consecutive=3, quiet_run_s=3.0)
+    driven.fail(2)
+    driven.succeed()
+    driven.clock.advance(2.9)
+    driven.fail(2)
+    driven.clock.advance(2.9)
+
+    driven.fail(2)
+
+    assert driven.state == "closed", "each row of failures is judged by itself"
+
+
 def test_neutral_and_cancelled_attempts_are_in_no_denominator() -> None:
     driven = Driven(consecutive=NEVER, min_calls=10)
     driven.fail(4)

@@ -52,7 +52,7 @@ def test_it_closes_when_all_probes_are_in_and_good() -> None:
 
 @pytest.mark.parametrize(
     ("verdicts", "state"),
-    [("ok ok bad", "closed"), ("ok bad bad", "open"), ("bad ok ok", "closed")],
+    [("ok ok bad", "closed"), ("ok bad ok", "closed"), ("ok bad bad", "open")],
 )
 def test_the_failure_ratio_over_all_probes_decides(verdicts: str, state: str) -> None:
     driven = Driven(permitted=3, failure_ratio=0.5)
@@ -65,19 +65,55 @@ def test_the_failure_ratio_over_all_probes_decides(verdicts: str, state: str) ->
     assert driven.state == state
 
 
-def test_slow_probes_open_it_again() -> None:
-    driven = Driven(permitted=2, slow_ratio=0.8)
+def test_a_first_probe_that_fails_opens_it_again_at_once() -> None:
+    driven = Driven(permitted=3, failure_ratio=1.0)
+    driven.half_open().fail()
+
+    assert driven.state == "open"
+    assert driven.breaker.open_for_s == pytest.approx(20.0)
+
+
+def test_it_opens_again_as_soon_as_the_failures_cannot_be_outweighed() -> None:
+    driven = Driven(permitted=6, failure_ratio=0.5)
+    driven.half_open().ok()
+    driven.fail(2)
+    assert driven.state == "half_open"
+
+    driven.fail()
+
+    assert driven.state == "open"
+
+
+def test_it_closes_only_when_all_probes_are_in_although_it_is_certain_before() -> None:
+    driven = Driven(permitted=3, failure_ratio=1.0)
+    driven.half_open().ok()
+    driven.succeed()
+    assert driven.state == "half_open"
+
+    driven.succeed()
+
+    assert driven.state == "closed"
+
+
+@pytest.mark.parametrize(("slow_ratio", "needed"), [(0.4, 2), (0.8, 4), (1.0, 5)])
+def test_slow_probes_open_it_again(slow_ratio: float, needed: int) -> None:
+    driven = Driven(permitted=5, slow_ratio=slow_ratio)
     driven.half_open().ok(slow=True)
+    driven.succeed(needed - 2, slow=True)
+    assert driven.state == "half_open"
+
     driven.succeed(slow=True)
 
     assert driven.state == "open"
 
 
-def test_one_failed_probe_is_slow_and_failed() -> None:
-    driven = Driven(permitted=2, failure_ratio=1.0, slow_ratio=1.0)
-    driven.half_open().fail(slow=True)
+def test_a_failed_probe_that_was_slow_counts_as_both() -> None:
+    driven = Driven(permitted=3, failure_ratio=1.0, slow_ratio=0.6)
+    driven.half_open().ok()
+    driven.fail(slow=True)
+    assert driven.state == "half_open"
 
-    driven.succeed(slow=True)
+    driven.fail(slow=True)
 
     assert driven.state == "open"
 
@@ -209,6 +245,8 @@ async def test_of_200_calls_at_once_exactly_the_permitted_are_sent(
     breaker, pipeline = target(config)
     await trip(breaker)
     at_once, most, sent = 0, 0, 0
+    # As many as leave the verdict open until the last: so all of them are sent.
+    answers = ["answer"] * (permitted // 2)
 
     async def probe(call: Call) -> str:
         nonlocal at_once, most, sent
@@ -219,6 +257,9 @@ async def test_of_200_calls_at_once_exactly_the_permitted_are_sent(
             await asyncio.sleep(1.0)
         finally:
             at_once -= 1
+        if answers:
+            answers.pop()
+            return "answer"
         raise ProviderError
 
     async def keeps_asking() -> None:

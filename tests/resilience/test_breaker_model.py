@@ -34,6 +34,7 @@ configs = st.builds(
     consecutive=st.integers(2, 5),
     quiet_consecutive=st.integers(1, 3),
     quiet_after_s=st.just(30.0),
+    quiet_run_s=st.sampled_from([0.5, 3.0, 1e6]),
     open_s=st.just(10.0),
     open_cap_s=st.just(40.0),
     jitter=st.just(0.0),
@@ -65,6 +66,7 @@ class Model:
     epoch: int = 0
     outcomes: list[tuple[float, bool, bool]] = field(default_factory=list)
     failures_in_a_row: int = 0
+    row_began_s: float | None = None
     success_at_s: float = 0.0
     open_until_s: float = 0.0
     paused_until_s: float = 0.0
@@ -127,9 +129,11 @@ class Model:
         elif how in ("ok", "fail") or slow:
             self.outcomes.append((self.now_s, how == "fail", slow))
             if how == "fail":
+                self.row_began_s = self.row_began_s or self.now_s
                 self.failures_in_a_row += 1
             elif how == "ok":
-                self.failures_in_a_row, self.success_at_s = 0, self.now_s
+                self.row_began_s, self.success_at_s = None, self.now_s
+                self.failures_in_a_row = 0
             if self.state == "closed" and self.enough():
                 self.open()
 
@@ -144,6 +148,8 @@ class Model:
         if self.failures_in_a_row >= config.consecutive:
             return True
         quiet = self.now_s - self.success_at_s >= config.quiet_after_s
+        if self.row_began_s is not None:
+            quiet |= self.now_s - self.row_began_s >= config.quiet_run_s
         if quiet and self.failures_in_a_row >= config.quiet_consecutive:
             return True
         if len(kept) < config.min_calls:
@@ -155,14 +161,14 @@ class Model:
         )
 
     def decide(self) -> None:
-        if len(self.verdicts) < self.config.permitted:
-            return
+        permitted = self.config.permitted
         failed, slow = (sum(one[i] for one in self.verdicts) for i in (0, 1))
-        if failed / len(self.verdicts) >= self.config.failure_ratio:
+        none_succeeded = failed == len(self.verdicts)
+        if none_succeeded or failed / permitted >= self.config.failure_ratio:
             self.open()
-        elif slow / len(self.verdicts) >= self.config.slow_ratio:
+        elif slow / permitted >= self.config.slow_ratio:
             self.open()
-        else:
+        elif len(self.verdicts) == permitted:
             self.forget()
             self.enter("closed")
 
@@ -177,7 +183,7 @@ class Model:
 
     def forget(self) -> None:
         self.outcomes.clear()
-        self.failures_in_a_row = 0
+        self.failures_in_a_row, self.row_began_s = 0, None
         self.success_at_s = self.closed_at_s = self.paused_until_s = self.now_s
 
     def enter(self, state: str) -> None:
