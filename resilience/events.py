@@ -83,6 +83,14 @@ class BreakerChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class BreakerSharingChanged:
+    """A breaker is heard by those of other replicas from now on, or is alone again."""
+
+    target: str
+    shared: bool
+
+
+@dataclass(frozen=True, slots=True)
 class BreakerRejected:
     """A circuit breaker did not admit an attempt."""
 
@@ -182,6 +190,7 @@ type Event = (
     | TargetSkipped
     | FallbackSelected
     | BreakerChanged
+    | BreakerSharingChanged
     | BreakerRejected
     | BulkheadRejected
     | BulkheadWaited
