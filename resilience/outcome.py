@@ -55,6 +55,8 @@ class Condition(StrEnum):
     NONE = "none"
     LARGER_CONTEXT = "larger_context"
     """Only a target whose declared context window is larger."""
+    ANOTHER_FILTER = "another_filter"
+    """Only if the route says so: a content filter refused, and others may differ."""
 
 
 @dataclass(frozen=True, slots=True)
