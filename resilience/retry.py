@@ -72,7 +72,9 @@ class Retry:
             raise
         except Exception as exc:
             verdict = self._classify(exc)
-            if verdict.disposition is not Disposition.RETRY:
+            if verdict.disposition is not Disposition.RETRY or (
+                call.kind is AttemptKind.HEDGE  # which is an extra attempt already
+            ):
                 raise
             retries = _Retries(self, operation, call, exc, verdict)
         return await retries.run()
@@ -118,19 +120,24 @@ class _Retries[T]:
         if self._replay is not None:
             verdict, self._replay = self._replay, None
             return verdict
-        sent_before = len(self._call.attempts)
+        sent_before = self._sent()
         try:
             opened = await run_attempt(self._operation, self._call, AttemptKind.RETRY)
         except Exception as exc:
-            if len(self._call.attempts) == sent_before:
+            if self._sent() == sent_before:
                 return _NO_MORE  # refused or too late: the last real error stands
             self._booked, self._failure = False, exc
             return self._rules._classify(exc)
         except BaseException as exc:
-            self._booked, self._failure = len(self._call.attempts) == sent_before, exc
+            self._booked, self._failure = self._sent() == sent_before, exc
             return _NO_MORE
         self._booked = False
         return _Answer(opened)
+
+    def _sent(self) -> int:
+        """How often this target was asked: a hedge may be asking another meanwhile."""
+        name = self._call.target
+        return sum(attempt.target == name for attempt in self._call.attempts)
 
     def _last_failure(self) -> BaseException:
         assert self._failure is not None  # noqa: S101 - it ends only with an answer or a failure
