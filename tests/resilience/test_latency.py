@@ -1,4 +1,4 @@
-"""A target's latency: peaks at once, means in time, and nothing hides or flatters it."""
+"""A target's latency: peaks at once, means in time; nothing hides or flatters it."""
 
 import pytest
 
