@@ -14,13 +14,20 @@ from resilience.budget import RetryBudget
 from resilience.bulkhead import Bulkhead
 from resilience.call import Call
 from resilience.chain import Chain, Target
+from resilience.choice import Failover, LeastLatency, Weighted
 from resilience.clock import SystemClock
 from resilience.cooldown import CooldownGate
 from resilience.deadline import Deadline
-from resilience.outcome import Verdict, classify
+from resilience.ejection import Ejection
+from resilience.health import Health
+from resilience.hedge import Hedge
+from resilience.latency import TargetLatency
+from resilience.outcome import Condition, Verdict, classify
 from resilience.pipeline import Pipeline
 from resilience.retry import Retry
+from resilience.slowness import SlownessRule
 from resilience.timeout import Limits, Timeouts
+from resilience.trace import DecisionTrace
 
 __all__ = [
     "Backoff",
@@ -32,15 +39,25 @@ __all__ = [
     "Bulkhead",
     "Call",
     "Chain",
+    "Condition",
     "CooldownGate",
     "Deadline",
+    "DecisionTrace",
+    "Ejection",
+    "Failover",
+    "Health",
+    "Hedge",
+    "LeastLatency",
     "Limits",
     "Pipeline",
     "Retry",
     "RetryBudget",
+    "SlownessRule",
     "SystemClock",
     "Target",
+    "TargetLatency",
     "Timeouts",
     "Verdict",
+    "Weighted",
     "classify",
 ]
