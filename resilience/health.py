@@ -65,7 +65,7 @@ class Health:
         self._listener = listener
         self._down_below = down_below
         self._up_from = up_from
-        self._availability = Ewma(clock, 1.0)
+        self._availability = Ewma(clock.now(), 1.0)
         self._state = 1.0
 
     @property
@@ -113,10 +113,10 @@ class Health:
     def record(self, counts: Counts) -> None:
         """Record how an attempt counted; neutral ones leave availability alone."""
         if counts is not Counts.NEUTRAL:
-            self.last_outcome_s = self._clock.now()
+            now_s = self.last_outcome_s = self._clock.now()
             if counts is Counts.SUCCESS:
-                self.last_success_s = self.last_outcome_s
-            self._availability.record(float(counts is Counts.SUCCESS))
+                self.last_success_s = now_s
+            self._availability.record(float(counts is Counts.SUCCESS), now_s)
         self._judge()
 
     def on_event(self, event: Event) -> None:
