@@ -14,6 +14,7 @@ from resilience.events import BreakerChanged, Listener, Silent, tell
 from resilience.machine import NAMES, BreakerState, Machine, Open
 from resilience.outcome import Counts
 from resilience.permit import Permit
+from resilience.seat import Seat
 from resilience.trip import BreakerConfig
 from resilience.window import Totals
 
@@ -27,7 +28,10 @@ _ORDERS = (
 
 
 class Breaker:
-    """The circuit breaker of one target."""
+    """The circuit breaker of one target.
+
+    With a `seat` (from `Member.seat`) it is one of a fleet; else it is alone.
+    """
 
     def __init__(
         self,
@@ -37,11 +41,12 @@ class Breaker:
         *,
         listener: Listener | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
+        seat: Seat | None = None,
     ) -> None:
         self.target = target
         self._clock = clock
         self._listener = listener or Silent()
-        self._machine = Machine(target, config, clock, self._listener, uniform)
+        self._machine = Machine(target, config, clock, self._listener, uniform, seat)
         self._forced: BreakerState | None = None
 
     @property
@@ -61,6 +66,11 @@ class Breaker:
         return self._machine.state.refuses() is None
 
     @property
+    def shared(self) -> bool:
+        """Whether breakers of other replicas are heard, and followed."""
+        return self._machine.seat.shared
+
+    @property
     def totals(self) -> Totals:
         """What the window holds now; for observation."""
         return self._machine.storage.policy.totals(self._clock.now())
@@ -68,6 +78,7 @@ class Breaker:
     @property
     def open_for_s(self) -> float:
         """Seconds until an open breaker will admit a probe; 0 otherwise."""
+        self._refresh()
         if not isinstance(self._machine.state, Open):
             return 0.0
         return max(0.0, self._machine.open_until_s - self._clock.now())
@@ -113,6 +124,7 @@ class Breaker:
             raise ValueError(f"a breaker cannot be ordered to be {order}")
         before = self.state
         self._forced = order
+        self._machine.seat.abstains = order is not None
         self._machine.storage.observe_only = order is BreakerState.METRICS_ONLY
         self._machine.reset()
         after = self.state
@@ -125,6 +137,7 @@ class Breaker:
         state = self._machine._state
         if permit.state is not state or not state.take_back(permit):
             return
+        self._machine.seat.settled(permit, counts, slow)
         self._machine.storage.slow = slow
         if counts is Counts.SUCCESS:
             state._handle_success()
@@ -141,5 +154,5 @@ class Breaker:
         return BreakerOpen(self.target, self._machine.state.refuses())
 
     def _refresh(self) -> None:
-        """Let time act: a probe that is overdue has a verdict now."""
-        self._machine.state.judge_overdue(self._clock.now())
+        """Let the fleet and time act: a probe that is overdue has a verdict now."""
+        self._machine.look()

@@ -42,12 +42,15 @@ from resilience.backoff import doubled_s
 from resilience.clock import Clock
 from resilience.errors import BreakerOpen
 from resilience.events import BreakerChanged, Listener, tell
+from resilience.outcome import Counts
 from resilience.permit import Permit
+from resilience.seat import Order, Seat
 from resilience.trip import BreakerConfig, TripPolicy, judge_probes
 from resilience.window import Totals
 
 _RAMP_FLOOR = 0.1
 _BUSY_PROBE_RETRY_S = 1.0
+_NO_LEASE_RETRY_S = 1.0
 
 
 class BreakerState(StrEnum):
@@ -118,6 +121,27 @@ class Storage(CircuitBreakerStorage):
         """Nothing: wall-clock time plays no part here."""
 
 
+class SharedStorage(Storage):
+    """The local state, merged with a decision of the fleet not followed yet."""
+
+    def __init__(self, config: BreakerConfig, clock: Clock, seat: Seat) -> None:
+        self._seat = seat
+        super().__init__(config, clock)
+
+    @property
+    def state(self) -> CircuitBreakerState:
+        order = self._seat.order
+        if order is None:
+            return self._local
+        if order.open_until_s is None:
+            return CircuitBreakerState.CLOSED
+        return CircuitBreakerState.OPEN
+
+    @state.setter
+    def state(self, state: CircuitBreakerState) -> None:
+        self._local = state
+
+
 class Machine(CircuitBreaker):
     """aiobreaker's machine with our states and a monotonic open time."""
 
@@ -128,18 +152,23 @@ class Machine(CircuitBreaker):
         clock: Clock,
         listener: Listener,
         uniform: Callable[[float, float], float],
+        seat: Seat | None = None,
     ) -> None:
         self.target = target
         self.config = config
         self.clock = clock
         self.listener = listener
         self.uniform = uniform
-        self.storage = Storage(config, clock)
+        self.seat = seat or Seat()
+        self.storage = (
+            SharedStorage(config, clock, seat) if seat else Storage(config, clock)
+        )
         self.open_until_s = 0.0
         self._paused_until_s = 0.0
-        self._opened_in_a_row = 0
+        self.opened_in_a_row = 0
         self._closed_at_s = clock.now()
         super().__init__(fail_max=1, state_storage=self.storage)
+        self.seat.bind(self)
 
     def _create_new_state(
         self,
@@ -153,6 +182,12 @@ class Machine(CircuitBreaker):
     def opens_at(self) -> None:
         """aiobreaker's wall-clock view; see `open_until_s`."""
         return None
+
+    def look(self) -> None:
+        """Let the fleet and time act: what they have decided is done now."""
+        if self.seat.order is not None:
+            self._follow(self.seat.order)
+        self.state.judge_overdue(self.clock.now())
 
     def fail(self, state: CircuitBreakerBaseState) -> None:
         """Tell `state` of a failure by the target's fault."""
@@ -176,16 +211,18 @@ class Machine(CircuitBreaker):
         now_s, config = self.clock.now(), self.config
         held = now_s - self._closed_at_s > config.open_s
         if before is CircuitBreakerState.CLOSED and held:
-            self._opened_in_a_row = 0  # what comes now is a new incident
-        open_s = doubled_s(config.open_s, self._opened_in_a_row, config.open_cap_s)
+            self.opened_in_a_row = 0  # what comes now is a new incident
+        open_s = doubled_s(config.open_s, self.opened_in_a_row, config.open_cap_s)
         jitter = self.uniform(1 - config.jitter, 1 + config.jitter)
-        self._opened_in_a_row += 1
+        self.opened_in_a_row += 1
         self.open_until_s = max(now_s + open_s * jitter, self._paused_until_s)
+        self.seat.decided()
         self._enter(CircuitBreakerState.OPEN)
 
     def close(self) -> None:
         """Close with an empty window."""
         self._start_afresh()
+        self.seat.decided()
         self._enter(CircuitBreakerState.CLOSED)
 
     def half_open(self) -> None:
@@ -194,10 +231,23 @@ class Machine(CircuitBreaker):
 
     def reset(self) -> None:
         """Forget everything, as if made anew; who asks for it tells of it."""
+        self.seat.forget()
         self._start_afresh()
-        self._opened_in_a_row = 0
+        self.opened_in_a_row = 0
         self.storage.state = CircuitBreakerState.CLOSED
         self._state = _Closed(self)
+
+    def _follow(self, order: Order) -> None:
+        """Do what the fleet has decided."""
+        self.seat.order = None
+        to = CircuitBreakerState.CLOSED
+        if order.open_until_s is not None:
+            to, self.open_until_s = CircuitBreakerState.OPEN, order.open_until_s
+            self.opened_in_a_row = order.openings
+        elif self.current_state is not to:
+            self._start_afresh()
+        if self.current_state is not to:
+            self._enter(to)
 
     def _start_afresh(self) -> None:
         self._closed_at_s = self._paused_until_s = self.clock.now()
@@ -245,7 +295,7 @@ class _Closed(_Rules, CircuitClosedState):
         notify: bool = False,
     ) -> None:
         super().__init__(machine, prev_state, notify)
-        recovered = isinstance(prev_state, _HalfOpen)
+        recovered = prev_state is not None  # here, or elsewhere in the fleet
         now_s = machine.clock.now()
         self._ramp_ends_s = now_s + machine.config.ramp_s if recovered else now_s
 
@@ -281,8 +331,12 @@ class _Closed(_Rules, CircuitClosedState):
 
 class Open(_Rules, CircuitOpenState):
     def refuses(self) -> float | None:
+        seat = self._breaker.seat
         left_s = self._breaker.open_until_s - self._breaker.clock.now()
-        return left_s if left_s > 0 else None
+        if left_s > 0:
+            seat.wanted()
+            return left_s
+        return None if seat.may_probe() else _NO_LEASE_RETRY_S
 
 
 class _HalfOpen(_Rules, CircuitHalfOpenState):
@@ -297,7 +351,9 @@ class _HalfOpen(_Rules, CircuitHalfOpenState):
         self._passed = self._failed = self._slow = 0
 
     def refuses(self) -> float | None:
-        config = self._breaker.config
+        config, seat = self._breaker.config, self._breaker.seat
+        if seat.led:
+            return None if seat.may_probe() else _NO_LEASE_RETRY_S
         out = len(self._outstanding)
         given_out = out + self._passed + self._failed
         if out >= config.concurrent or given_out >= config.permitted:
@@ -305,6 +361,9 @@ class _HalfOpen(_Rules, CircuitHalfOpenState):
         return None
 
     def judge_overdue(self, now_s: float) -> None:
+        self._decide()  # the fleet may have left that to us
+        if self._breaker._state is not self:
+            return
         within_s = self._breaker.config.verdict_within_s
         for permit in tuple(self._outstanding):
             if now_s - permit.issued_at_s < within_s:
@@ -313,11 +372,13 @@ class _HalfOpen(_Rules, CircuitHalfOpenState):
                 self._breaker.open()
                 return
             del self._outstanding[permit]
+            self._breaker.seat.settled(permit, Counts.SUCCESS, False)
             self._passed += 1
             self._decide()
 
     def issue(self, permit: Permit, alternative_ready: Callable[[], bool]) -> None:
         self._outstanding[permit] = None
+        self._breaker.seat.issued(permit)
 
     def take_back(self, permit: Permit) -> bool:
         if permit not in self._outstanding:
@@ -336,7 +397,7 @@ class _HalfOpen(_Rules, CircuitHalfOpenState):
         self._decide()
 
     def _decide(self) -> None:
-        if self._breaker._state is not self:
+        if self._breaker._state is not self or self._breaker.seat.led:
             return
         probes = Totals(self._passed + self._failed, self._failed, self._slow)
         passed = judge_probes(self._breaker.config, probes)

@@ -59,6 +59,16 @@ def judge_probes(config: BreakerConfig, probes: Totals) -> bool | None:
     return True if probes.recorded >= config.permitted else None
 
 
+def ratios_trip(config: BreakerConfig, totals: Totals, share: float = 1.0) -> bool:
+    """Whether `totals` are enough, and as bad as `share` of the limits."""
+    if totals.recorded < config.min_calls:
+        return False
+    return (
+        totals.failure_ratio >= config.failure_ratio * share
+        or totals.slow_ratio >= config.slow_ratio * share
+    )
+
+
 class TripPolicy:
     """Records outcomes and says when it is enough."""
 
@@ -67,12 +77,13 @@ class TripPolicy:
         kind = TimeWindow if config.window == "time" else CountWindow
         self._window: Window = kind(config.window_size)
         self._failures_in_a_row = 0
-        self._first_of_row_s = self._last_success_s = now_s
+        self._first_of_row_s = self._last_failure_s = self._last_success_s = now_s
 
     def record_failure(self, now_s: float, *, slow: bool) -> None:
         """Record an attempt that failed by the target's fault."""
         if self._failures_in_a_row == 0:
             self._first_of_row_s = now_s
+        self._last_failure_s = now_s
         self._failures_in_a_row += 1
         self._window.record(now_s, failed=True, slow=slow)
 
@@ -97,13 +108,17 @@ class TripPolicy:
         )
         if quiet and self._failures_in_a_row >= config.quiet_consecutive:
             return True
-        totals = self.totals(now_s)
-        if totals.recorded < config.min_calls:
-            return False
-        return (
-            totals.failure_ratio >= config.failure_ratio
-            or totals.slow_ratio >= config.slow_ratio
-        )
+        return ratios_trip(config, self.totals(now_s))
+
+    def agrees(self, now_s: float) -> bool:
+        """Return whether there is some evidence for what others report: the last
+        attempt failed, not long ago, or a ratio is halfway to its limit.
+        """
+        config = self._config
+        since_s = now_s - self._last_failure_s
+        if self._failures_in_a_row and since_s < config.quiet_after_s:
+            return True
+        return ratios_trip(config, self.totals(now_s), share=0.5)
 
     def totals(self, now_s: float) -> Totals:
         """Return what the window holds."""
