@@ -82,26 +82,20 @@ def _nothing() -> None:
 class Storage(CircuitBreakerStorage):
     """Local state; `counter` is 1 exactly when the trip policy says so."""
 
+    state = CircuitBreakerState.CLOSED
+
     def __init__(self, config: BreakerConfig, clock: Clock) -> None:
         super().__init__("window")
         self._clock = clock
-        self._state = CircuitBreakerState.CLOSED
+        self.state = CircuitBreakerState.CLOSED
         self.policy = TripPolicy(config, clock.now())
         self.slow = False
         """Whether the outcome being handed to the machine was slow."""
         self.observe_only = False
 
-    @property
-    def state(self) -> CircuitBreakerState:
-        return self._state
-
-    @state.setter
-    def state(self, state: CircuitBreakerState) -> None:
-        self._state = state
-
     def increment_counter(self) -> None:
         """Record a failure."""
-        if self._state is CircuitBreakerState.CLOSED:
+        if self.state is CircuitBreakerState.CLOSED:
             self.policy.record_failure(self._clock.now(), slow=self.slow)
 
     def reset_counter(self) -> None:
@@ -163,8 +157,7 @@ class Machine(CircuitBreaker):
         self.storage = (
             SharedStorage(config, clock, seat) if seat else Storage(config, clock)
         )
-        self.open_until_s = 0.0
-        self._paused_until_s = 0.0
+        self.open_until_s = self._paused_until_s = clock.now()
         self.opened_in_a_row = 0
         self._closed_at_s = clock.now()
         super().__init__(fail_max=1, state_storage=self.storage)

@@ -2,8 +2,11 @@
 
 import pytest
 
+from resilience.breaker import Breaker, BreakerConfig
 from resilience.events import BreakerChanged
+from resilience.testing import ManualClock
 from tests.resilience.breaker_driver import Driven
+from tests.resilience.scenery import middle
 
 
 def test_it_refuses_until_its_time_is_over_and_says_how_long_that_is() -> None:
@@ -156,3 +159,12 @@ def test_opening_an_open_breaker_changes_nothing() -> None:
 
     assert driven.breaker.open_for_s == pytest.approx(9.0)
     assert driven.changes == [("closed", "open")]
+
+
+def test_its_times_do_not_depend_on_where_the_clock_began() -> None:
+    clock = ManualClock(-1e6)
+    breaker = Breaker("a", BreakerConfig(), clock, uniform=middle)
+    for _ in range(5):
+        breaker.admit().fail()
+
+    assert breaker.open_for_s == pytest.approx(10.0)
