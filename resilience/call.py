@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Self
 
-from resilience.deadline import Deadline
+from resilience.deadline import Deadline, shrunk
 from resilience.events import AttemptStarted, Event, Listener, Silent, tell
 from resilience.leases import Leases
 
@@ -84,7 +84,8 @@ class Call:
     """One client request, as one layer sees it.
 
     Args:
-        deadline: when the whole call ends.
+        deadline: when the whole call ends; a call made inside another one's
+            operation ends with that at the latest.
         max_attempts: how many attempts may be sent, over all targets.
         listener: who is told of this call's events.
         labels: names for events and spans, from closed sets.
@@ -109,7 +110,7 @@ class Call:
         labels: Mapping[str, str] | None = None,
     ) -> None:
         self._shared = _Shared(
-            deadline, max_attempts, listener or Silent(), labels or {}
+            shrunk(deadline), max_attempts, listener or Silent(), labels or {}
         )
         self.leases = Leases()
         self.kind = AttemptKind.PRIMARY

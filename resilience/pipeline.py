@@ -10,6 +10,7 @@ from functools import partial
 from types import TracebackType
 
 from resilience.call import Attempt, Call
+from resilience.deadline import enter, leave
 from resilience.errors import BudgetExhausted
 from resilience.events import AttemptSettled
 from resilience.health import Health
@@ -45,7 +46,11 @@ class Pipeline:
         wrapped: Operation[T] = partial(self._send, operation)
         for layer in self._innermost_first:
             wrapped = partial(layer.execute, wrapped)
-        return await run_attempt(wrapped, call, call.kind)
+        token = enter(call.deadline)
+        try:
+            return await run_attempt(wrapped, call, call.kind)
+        finally:
+            leave(token)
 
     async def _send[T](self, operation: Operation[T], call: Call) -> T:
         if call.attempts_left <= 0:
