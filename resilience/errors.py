@@ -5,7 +5,9 @@
         BreakerOpen
         BulkheadFull
         CoolingDown
+        AdmissionRefused
         BudgetExhausted
+        Shed             the whole call, before any target was chosen
       TimedOut           sent, and too slow in one phase
         ConnectTimeout
         FirstTokenTimeout
@@ -60,10 +62,40 @@ class CoolingDown(Refused):
     reason = "cooling_down"
 
 
+class AdmissionRefused(Refused):
+    """The adaptive throttle kept this attempt away from an ailing target.
+
+    Our own choice, not the target's answer: a provider's 429 is none of these.
+    """
+
+    reason = "admission_refused"
+
+
 class BudgetExhausted(Refused):
     """The attempt or retry budget allows no further attempt."""
 
     reason = "budget_exhausted"
+
+
+class Shed(Refused):
+    """A call was turned away at the gate `target`, to keep the rest alive.
+
+    `priority` is its class; `cause` is why: `in_flight`, `loop_lag` or `fair_share`.
+    """
+
+    reason = "shed"
+
+    def __init__(
+        self,
+        target: str,
+        retry_after_s: float | None = None,
+        *,
+        priority: str = "",
+        cause: str = "",
+    ) -> None:
+        super().__init__(target, retry_after_s)
+        self.priority = priority
+        self.cause = cause
 
 
 class TimedOut(ResilienceError):

@@ -116,6 +116,31 @@ class BulkheadWaited:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitChanged:
+    """An adaptive bulkhead has another number of slots now."""
+
+    target: str
+    from_limit: int
+    to_limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlotExpired:
+    """A slot was held for longer than any call lasts: lost, and free again."""
+
+    target: str
+    held_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionRejected:
+    """An adaptive throttle kept a call away; it does so to this share of calls."""
+
+    target: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
 class CooldownStarted:
     """A target asked for a pause of `for_s` seconds."""
 
@@ -194,6 +219,9 @@ type Event = (
     | BreakerRejected
     | BulkheadRejected
     | BulkheadWaited
+    | LimitChanged
+    | SlotExpired
+    | AdmissionRejected
     | CooldownStarted
     | PhaseTimedOut
     | HedgeStarted
