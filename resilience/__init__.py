@@ -7,6 +7,7 @@ The names below are what a program needs to compose a chain; errors are in
 `resilience.errors`, events in `resilience.events`, doubles in `resilience.testing`.
 """
 
+from resilience.adaptive import AdaptiveLimit
 from resilience.admission import BreakerAdmit, BreakerPeek
 from resilience.backoff import Backoff
 from resilience.breaker import Breaker, BreakerConfig, BreakerState
@@ -17,19 +18,24 @@ from resilience.chain import Chain, Target
 from resilience.choice import Failover, LeastLatency, Weighted
 from resilience.clock import SystemClock
 from resilience.cooldown import CooldownGate
-from resilience.deadline import Deadline
+from resilience.deadline import Deadline, current_deadline
 from resilience.ejection import Ejection
 from resilience.health import Health
 from resilience.hedge import Hedge
 from resilience.latency import TargetLatency
 from resilience.outcome import Condition, Verdict, classify
 from resilience.pipeline import Pipeline
+from resilience.probing import Prober
 from resilience.retry import Retry
+from resilience.shedding import Priority, PriorityGate
 from resilience.slowness import SlownessRule
+from resilience.throttle import AdaptiveThrottle
 from resilience.timeout import Limits, Timeouts
 from resilience.trace import DecisionTrace
 
 __all__ = [
+    "AdaptiveLimit",
+    "AdaptiveThrottle",
     "Backoff",
     "Breaker",
     "BreakerAdmit",
@@ -50,6 +56,9 @@ __all__ = [
     "LeastLatency",
     "Limits",
     "Pipeline",
+    "Priority",
+    "PriorityGate",
+    "Prober",
     "Retry",
     "RetryBudget",
     "SlownessRule",
@@ -60,4 +69,5 @@ __all__ = [
     "Verdict",
     "Weighted",
     "classify",
+    "current_deadline",
 ]

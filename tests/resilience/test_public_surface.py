@@ -5,6 +5,8 @@ import resilience
 
 def test_the_public_surface_is_small_and_pinned() -> None:
     assert sorted(resilience.__all__) == [
+        "AdaptiveLimit",
+        "AdaptiveThrottle",
         "Backoff",
         "Breaker",
         "BreakerAdmit",
@@ -25,6 +27,9 @@ def test_the_public_surface_is_small_and_pinned() -> None:
         "LeastLatency",
         "Limits",
         "Pipeline",
+        "Priority",
+        "PriorityGate",
+        "Prober",
         "Retry",
         "RetryBudget",
         "SlownessRule",
@@ -35,6 +40,7 @@ def test_the_public_surface_is_small_and_pinned() -> None:
         "Verdict",
         "Weighted",
         "classify",
+        "current_deadline",
     ]
 
 
