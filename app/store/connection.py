@@ -6,16 +6,16 @@ does without. No command is retried here, and no key is named here.
 """
 
 import asyncio
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import RedisError
 
 from app.errors import StoreUnavailable
+from app.store.scripts import Script, ScriptRunner
 from resilience.breaker import Breaker, BreakerConfig
 from resilience.clock import Clock
 from resilience.errors import BreakerOpen
@@ -23,31 +23,6 @@ from resilience.errors import BreakerOpen
 _BREAKER = BreakerConfig(
     consecutive=3, min_calls=20, open_s=0.5, open_cap_s=5.0, permitted=1
 )
-
-
-class Script:
-    """A Lua script, sent by its digest, and whole only when the store lacks it."""
-
-    def __init__(self, store: "Store", source: str) -> None:
-        self._store = store
-        self._source = source
-        self._sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
-
-    async def __call__(self, keys: Sequence[str], args: Sequence[int]) -> Any:
-        """Run it: one round trip once the store knows it.
-
-        Raises:
-            StoreUnavailable: no answer in time.
-        """
-        client = self._store.client
-
-        async def run() -> Any:
-            try:
-                return await client.evalsha(self._sha, len(keys), *keys, *args)
-            except NoScriptError:
-                return await client.eval(self._source, len(keys), *keys, *args)
-
-        return await self._store.command(run)
 
 
 class Store:
@@ -58,22 +33,22 @@ class Store:
 
     def __init__(self, url: str, clock: Clock, *, timeout_s: float = 0.05) -> None:
         self._timeout_s = timeout_s
-        self._clock = clock
         self.client: Redis = Redis.from_url(
             url,
             retry=Retry(NoBackoff(), 0),
             health_check_interval=0,
-            max_connections=64,
+            protocol=2,  # the third costs a new connection further round trips
         )
         self.breaker = Breaker("store", _BREAKER, clock)
         self.errors = 0
+        self._scripts = ScriptRunner(self.client, self.command, timeout_s)
 
     @property
     def up(self) -> bool:
         """Whether the store is believed to answer."""
         return self.breaker.ready
 
-    async def command(self, run: Callable[[], Any]) -> Any:
+    async def command(self, run: Callable[[], Awaitable[Any]]) -> Any:
         """Await `run()` within the budget.
 
         Raises:
@@ -89,7 +64,7 @@ class Store:
         except (RedisError, OSError, TimeoutError) as exc:
             self.errors += 1
             permit.fail()
-            raise StoreUnavailable(detail=repr(exc)) from exc
+            raise StoreUnavailable(detail=f"{type(exc).__name__}: {exc}") from exc
         except BaseException:
             permit.cancel()
             raise
@@ -98,7 +73,7 @@ class Store:
 
     def script(self, source: str) -> Script:
         """Return a Lua script, ready to run."""
-        return Script(self, source)
+        return Script(self._scripts, source)
 
     async def ping(self) -> bool:
         """Ask the store whether it is there."""
@@ -110,4 +85,5 @@ class Store:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self._scripts.close()
         await self.client.aclose()
