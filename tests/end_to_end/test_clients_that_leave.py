@@ -97,22 +97,14 @@ async def test_a_client_that_leaves_frees_everything_and_blames_nobody(
         breaker = gateway.guards(f"alpha/{model}").breaker
         assert breaker is not None
         assert breaker.state is BreakerState.CLOSED
-        metrics = (await gateway.get("/metrics")).body.data.decode()
+        metrics = await gateway.metrics()
 
-    assert _count(metrics, "requests_total", 'outcome="cancelled"') == 1
-    assert _count(metrics, "requests_total", 'outcome="error"') == 0
-    assert _count(metrics, "attempts_total", 'outcome="neutral"') == 1
-    assert _count(metrics, "attempts_total", 'outcome="failure"') == 0
-    assert _count(metrics, "requests_in_flight", "") == 0
-
-
-def _count(metrics: str, name: str, label: str) -> float:
-    lines = [
-        line
-        for line in metrics.splitlines()
-        if line.startswith(f"llm_gateway_{name}{{") and label in line
-    ]
-    return sum(float(line.rpartition(" ")[2]) for line in lines)
+    assert metrics.nonzero("requests_total", "outcome") == {("cancelled",): 1}
+    assert metrics.nonzero("attempts_total", "outcome", "error_type") == {
+        ("neutral", "cancelled"): 1
+    }
+    assert metrics.total("requests_in_flight") == 0
+    assert metrics.total("errors_total") == 0
 
 
 async def test_a_client_that_leaves_during_the_pause_before_a_retry_ends_it(

@@ -25,6 +25,7 @@ from app.gateway.routing import Guards
 from app.gateway.service import Gateway
 from tests.support.answers import Answer, Chunks, chat
 from tests.support.keys import KEY
+from tests.support.metrics import Samples
 
 _LIMIT_S = 10.0
 
@@ -150,6 +151,12 @@ class RunningGateway:
         return Answer(
             response.status_code, dict(response.headers), Chunks(response.content, True)
         )
+
+    async def metrics(self) -> Samples:
+        """Scrape it."""
+        answer = await self.get("/metrics", key=None)
+        assert answer.status == 200
+        return Samples(answer.body.data)
 
     async def quiet(self) -> None:
         """Wait until nothing is in flight any more.
