@@ -28,6 +28,7 @@ exponential open time after Finagle's failure accrual.
 from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from aiobreaker import CircuitBreaker, CircuitBreakerState
 from aiobreaker.state import (
@@ -78,26 +79,20 @@ def _nothing() -> None:
 class Storage(CircuitBreakerStorage):
     """Local state; `counter` is 1 exactly when the trip policy says so."""
 
+    state = CircuitBreakerState.CLOSED
+
     def __init__(self, config: BreakerConfig, clock: Clock) -> None:
         super().__init__("window")
         self._clock = clock
-        self._state = CircuitBreakerState.CLOSED
+        self.state = CircuitBreakerState.CLOSED
         self.policy = TripPolicy(config, clock.now())
         self.slow = False
         """Whether the outcome being handed to the machine was slow."""
         self.observe_only = False
 
-    @property
-    def state(self) -> CircuitBreakerState:
-        return self._state
-
-    @state.setter
-    def state(self, state: CircuitBreakerState) -> None:
-        self._state = state
-
     def increment_counter(self) -> None:
         """Record a failure."""
-        if self._state is CircuitBreakerState.CLOSED:
+        if self.state is CircuitBreakerState.CLOSED:
             self.policy.record_failure(self._clock.now(), slow=self.slow)
 
     def reset_counter(self) -> None:
@@ -139,6 +134,15 @@ class Machine(CircuitBreaker):
         self._opened_in_a_row = 0
         self._closed_at_s = clock.now()
         super().__init__(fail_max=1, state_storage=self.storage)
+
+    _state: Any  # aiobreaker's base class, to the type checkers; `State` in fact
+
+    def look(self) -> "State":
+        """Let time act: what is overdue has a verdict now. Return the state."""
+        current: Any = self.state
+        current.judge_overdue()
+        state: State = self._state
+        return state
 
     def _create_new_state(
         self,
@@ -213,7 +217,7 @@ class Machine(CircuitBreaker):
         tell(self.listener, BreakerChanged(self.target, before, after, open_for_s))
 
 
-class _Rules:
+class State:
     """What every state of ours answers besides aiobreaker's hooks."""
 
     _breaker: Machine
@@ -222,7 +226,7 @@ class _Rules:
         """None if an attempt may be made, else in how many seconds to ask again."""
         return None
 
-    def judge_overdue(self, now_s: float) -> None:
+    def judge_overdue(self) -> None:
         """Settle what time has decided."""
 
     def issue(self, permit: Permit, alternative_ready: Callable[[], bool]) -> None:
@@ -236,7 +240,7 @@ class _Rules:
         """An inconclusive attempt was slow."""
 
 
-class _Closed(_Rules, CircuitClosedState):
+class _Closed(State, CircuitClosedState):
     def __init__(
         self,
         machine: Machine,
@@ -274,17 +278,17 @@ class _Closed(_Rules, CircuitClosedState):
         self._trip_if_due()
 
     def _trip_if_due(self) -> None:
-        if self._breaker.fail_counter >= self._breaker.fail_max:
+        if self._breaker.storage.counter:
             self._breaker.open()
 
 
-class Open(_Rules, CircuitOpenState):
+class Open(State, CircuitOpenState):
     def refuses(self) -> float | None:
         left_s = self._breaker.open_until_s - self._breaker.clock.now()
         return left_s if left_s > 0 else None
 
 
-class _HalfOpen(_Rules, CircuitHalfOpenState):
+class _HalfOpen(State, CircuitHalfOpenState):
     def __init__(
         self,
         machine: Machine,
@@ -303,7 +307,8 @@ class _HalfOpen(_Rules, CircuitHalfOpenState):
             return _BUSY_PROBE_RETRY_S
         return None
 
-    def judge_overdue(self, now_s: float) -> None:
+    def judge_overdue(self) -> None:
+        now_s = self._breaker.clock.now()
         within_s = self._breaker.config.verdict_within_s
         for permit in tuple(self._outstanding):
             if now_s - permit.issued_at_s < within_s:

@@ -72,6 +72,8 @@ class TripPolicy:
         quiet = now_s - self._last_success_s >= config.quiet_after_s
         if quiet and self._failures_in_a_row >= config.quiet_consecutive:
             return True
+        if self._window.spotless:
+            return False
         totals = self.totals(now_s)
         if totals.recorded < config.min_calls:
             return False
