@@ -255,6 +255,7 @@ class UpstreamRefused(UpstreamError):
     The same request would be refused everywhere.
     """
 
+    code = "invalid_request"
     type = "invalid_request_error"
     message = "The provider refused the request."
     reason = "refused"
@@ -279,8 +280,8 @@ class UpstreamRefused(UpstreamError):
 
     @property
     def public_code(self) -> str:
-        """The provider's own code."""
-        return self._upstream_code or "invalid_request"
+        """The provider's own code, if it gave one."""
+        return self._upstream_code or self.code
 
 
 class ContextTooLong(UpstreamRefused):
@@ -344,7 +345,10 @@ class AllTargetsFailed(GatewayError):
         *,
         retry_after_s: float | None = None,
     ) -> None:
-        told = "; ".join(f"{name}: {exc!r}" for name, exc in causes)
+        told = "; ".join(
+            f"{name}: {type(exc).__name__}: {getattr(exc, 'detail', None) or exc}"
+            for name, exc in causes
+        )
         super().__init__(retry_after_s=retry_after_s, detail=told)
         self.causes = tuple(causes)
 

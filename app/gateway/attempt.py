@@ -6,6 +6,7 @@ point, or raises. Translation is the dialect's business, bytes are the upstream'
 """
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,10 +90,10 @@ class ChatAttempt:
         headers = [*prepared.headers, ("x-request-id", self.request.request_id)]
         remaining_ms = max(1, int(call.deadline.remaining_s() * 1000))
         headers.append(("x-gateway-timeout-ms", str(remaining_ms)))
-        if call.attempt is not None:
-            traceparent = self.observation.traceparent(call.attempt)
-            if traceparent is not None:
-                headers.append(("traceparent", traceparent))
+        assert call.attempt is not None  # noqa: S101 - the pipeline has begun one
+        traceparent = self.observation.traceparent(call.attempt)
+        if traceparent is not None:
+            headers.append(("traceparent", traceparent))
         response = await self.upstream.open(
             UpstreamRequest(
                 method="POST",
@@ -148,7 +149,7 @@ class ChatAttempt:
             )
         call.mark_first_token()
         if not self.request.stream:
-            opened.body = await _assemble(opened)
+            opened.body = await _assemble(opened.held, chunks)
         return opened
 
 
@@ -166,14 +167,13 @@ async def _error_body(response: UpstreamResponse) -> bytes:
     return body
 
 
-async def _assemble(opened: Opened) -> dict[str, Any]:
+async def _assemble(
+    held: Sequence[Chunk], rest: AsyncIterator[Chunk]
+) -> dict[str, Any]:
     """Read the stream to its end and put the answer together."""
     assembly = ChatAssembly()
-    for chunk in opened.held:
-        if chunk.data is not None:
-            assembly.add(chunk.data)
-    if opened.chunks is not None:
-        async for chunk in opened.chunks:
-            if chunk.data is not None:
-                assembly.add(chunk.data)
+    for chunk in held:
+        assembly.add(chunk.data or {})
+    async for chunk in rest:
+        assembly.add(chunk.data or {})
     return assembly.result()
