@@ -4,78 +4,42 @@ What can be read is passed on; what cannot costs the client nothing and never a 
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from loadtest.provider import StandIn
-from tests.support.answers import Answer
-from tests.support.configs import gateway_yaml
+from tests.support.configs import NO_BREAKER, gateway_yaml
 from tests.support.gateway import RunningGateway
-from tests.support.scripted import ScriptedProvider, chunk, events, piece
+from tests.support.scripted import Said, ScriptedProvider, chunk, events, piece
 
-USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 FORMS = pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
+USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+ALONE = "-alone"
+"""Ends the name of a route without the good provider."""
 
 
-@asynccontextmanager
-async def before_a_good_one(
-    odd: ScriptedProvider,
-) -> AsyncIterator[tuple[RunningGateway, ScriptedProvider]]:
-    async with odd, StandIn("good", tokens=2) as good:
-        providers = {"odd": odd.base_url, "good": good.base_url}
-        config = gateway_yaml(providers, {"chat": ["odd/m", "good/m"]})
-        async with RunningGateway(config) as gateway:
-            yield gateway, odd
+def call(**delta: Any) -> dict[str, object]:
+    return chunk({"index": 0, "delta": {"tool_calls": [delta]}})
 
 
-async def both_forms(odd: ScriptedProvider, **fields: Any) -> list[Answer]:
-    async with before_a_good_one(odd) as (gateway, _):
-        answers = [
-            await gateway.chat("chat", stream=stream, **fields)
-            for stream in (True, False)
-        ]
-        gateway.assert_nothing_held()
-        return answers
-
-
-async def test_several_choices_are_kept_apart() -> None:
-    body = events(
+READABLE = {
+    "several-choices": events(
         chunk(piece("a0", 0)),
         chunk(piece("b0", 1)),
         chunk(piece(" a1", 0, "stop")),
         chunk(piece(" b1", 1)),
         chunk(piece(" b2", 1, "length")),
         chunk(usage=USAGE),
-    )
-    streamed, whole = await both_forms(ScriptedProvider(body), n=2)
-
-    assert streamed.complete
-    assert streamed.tokens == ["a0", "b0", " a1", " b1", " b2"]
-    choices = whole.json["choices"]
-    assert [choice["message"]["content"] for choice in choices] == ["a0 a1", "b0 b1 b2"]
-    assert [choice["finish_reason"] for choice in choices] == ["stop", "length"]
-    assert whole.json["usage"] == USAGE
-
-
-async def test_one_choice_that_never_finishes_makes_a_broken_answer() -> None:
-    body = events(chunk(piece("a", 0, "stop")), chunk(piece("b", 1)), done=False)
-    async with ScriptedProvider(body) as odd:
-        config = gateway_yaml({"odd": odd.base_url}, {"chat": ["odd/m"]})
-        async with RunningGateway(config) as gateway:
-            streamed = await gateway.chat("chat", stream=True, n=2)
-            whole = await gateway.chat("chat", n=2)
-
-    assert streamed.broken is not None
-    assert (whole.status, whole.error["code"]) == (502, "all_targets_failed")
-
-
-async def test_tool_calls_in_pieces_become_whole_calls() -> None:
-    def call(**delta: Any) -> dict[str, object]:
-        return chunk({"index": 0, "delta": {"tool_calls": [delta]}})
-
-    body = events(
+    ),
+    "unfinished-choice": events(
+        chunk(piece("a", 0, "stop")), chunk(piece("b", 1)), done=False
+    ),
+    "tool-calls": events(
         call(
             index=0,
             id="call_1",
@@ -85,76 +49,25 @@ async def test_tool_calls_in_pieces_become_whole_calls() -> None:
         call(index=0, function={"arguments": '{"a":'}),
         call(index=0, function={"arguments": "1}"}),
         chunk({"index": 0, "delta": {}, "finish_reason": "tool_calls"}),
-    )
-    streamed, whole = await both_forms(ScriptedProvider(body))
-
-    assert streamed.complete
-    [choice] = whole.json["choices"]
-    assert choice["message"]["content"] is None
-    assert choice["message"]["tool_calls"] == [
-        {
-            "id": "call_1",
-            "type": "function",
-            "function": {"name": "f", "arguments": '{"a":1}'},
-        }
-    ]
-
-
-async def test_usage_alone_is_passed_on_only_when_it_was_asked_for() -> None:
-    body = events(
+    ),
+    "usage": events(
         chunk(piece("hi"), usage=USAGE),
         chunk(piece("!", finish="stop"), usage=USAGE),
         chunk(usage=USAGE),
-    )
-    async with before_a_good_one(ScriptedProvider(body)) as (gateway, _):
-        unasked = await gateway.chat("chat", stream=True)
-        asked = await gateway.chat(
-            "chat", stream=True, stream_options={"include_usage": True}
-        )
-
-    assert [len(one["choices"]) for one in unasked.documents] == [1, 1]
-    assert [len(one["choices"]) for one in asked.documents] == [1, 1, 0]
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        events(chunk(piece("hi", finish="stop")), done=False) + b"data: [DONE]",
-        events(chunk(piece("hi", finish="stop"))).replace(b"\n", b"\r\n"),
-        b": welcome\n\n" + events(chunk(piece("hi", finish="stop"))),
-        events(chunk(piece("hi"))),
-        events(chunk(piece("hi", finish="stop")), b"event: bye\n\n"),
-        events(chunk(piece("hi", finish="stop")), {"error": {"message": "late"}}),
-        events(chunk(piece("hi", finish="stop")), b"data: {nonsense\n\n"),
-        events(chunk(piece("hi", finish="stop")), chunk(piece("", finish="stop"))),
-    ],
-    ids=[
-        "sentinel-cut-off",
-        "crlf",
-        "comment-first",
-        "no-finish-reason-but-sentinel",
-        "event-without-data",
-        "error-after-the-end",
-        "nonsense-after-the-end",
-        "finishes-twice",
-    ],
-)
-@FORMS
-async def test_a_dialect_of_the_dialect_is_understood(
-    body: bytes, stream: bool
-) -> None:
-    async with before_a_good_one(ScriptedProvider(body)) as (gateway, _):
-        answer = await gateway.chat("chat", stream=stream)
-
-    assert answer.status == 200
-    assert answer.text == "hi"
-    assert answer.headers["x-gateway-target"] == "odd/m"
-    if stream:
-        assert answer.complete
-        assert answer.events.count("[DONE]") == 1
-
-
-NONSENSE = {
+    ),
+}
+HI = chunk(piece("hi", finish="stop"))
+DIALECTS = {
+    "sentinel-cut-off": events(HI, done=False) + b"data: [DONE]",
+    "crlf": events(HI).replace(b"\n", b"\r\n"),
+    "comment-first": b": welcome\n\n" + events(HI),
+    "no-finish-reason-but-sentinel": events(chunk(piece("hi"))),
+    "event-without-data": events(HI, b"event: bye\n\n"),
+    "error-after-the-end": events(HI, {"error": {"message": "late"}}),
+    "nonsense-after-the-end": events(HI, b"data: {nonsense\n\n"),
+    "finishes-twice": events(HI, chunk(piece("", finish="stop"))),
+}
+NONSENSE: dict[str, Any] = {
     "choices-number": {"choices": 3},
     "choices-of-text": {"choices": ["a", "b"]},
     "delta-text": chunk({"index": 0, "delta": "hi"}),
@@ -173,73 +86,169 @@ NONSENSE = {
     "number": 3,
     "null": None,
 }
+FAILURES = {
+    "204": Said(b"", "204 No Content"),
+    "302": Said(b"moved", "302 Found", headers="location: /\r\n"),
+    "json": Said(b"{}", content_type="application/json"),
+    "no-event": Said(b""),
+    "500-text": Said(b"oops", "500 Oops", "text/plain"),
+    "500-number": Said(b'{"error": 7}', "500 Oops"),
+    "429-list": Said(b"[]", "429 Slow Down"),
+    "503-large": Said(b"\xff\xfe" * 100_000, "503 Busy"),
+}
+REFUSALS = {
+    "full": (b'{"error":{"message":"m","code":"c","param":"p"}}', ("c", "p")),
+    "text": (b'{"error":"just a text"}', ("invalid_request", None)),
+    "html": (b"<html>", ("invalid_request", None)),
+    "foreign": (b'{"detail":[{"loc":["body"]}]}', ("invalid_request", None)),
+    "odd": (b'{"error":{"code":[5],"param":[1]}}', ("invalid_request", None)),
+}
+
+
+@dataclass
+class Scene:
+    """A gateway with a route to each odd provider, which a good one follows."""
+
+    gateway: RunningGateway
+    odd: ScriptedProvider
+
+
+def said() -> dict[str, Said]:
+    return {
+        **{name: Said(body) for name, body in {**READABLE, **DIALECTS}.items()},
+        **{
+            f"nonsense-{name}": Said(events(document, done=False))
+            for name, document in NONSENSE.items()
+        },
+        **{f"failure-{name}": answer for name, answer in FAILURES.items()},
+        **{
+            f"refusal-{name}": Said(body, "422 No", "application/json")
+            for name, (body, _) in REFUSALS.items()
+        },
+    }
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def scene() -> AsyncIterator[Scene]:
+    answers = said()
+    async with ScriptedProvider(answers) as odd, StandIn("good", tokens=2) as good:
+        routes = {name: [f"{name}/m", "good/m"] for name in answers}
+        alone = {name + ALONE: [f"{name}/m"] for name in answers}
+        config = gateway_yaml(
+            {**odd.base_urls, "good": good.base_url},
+            {**routes, **alone},
+            policy=NO_BREAKER,
+        )
+        async with RunningGateway(config) as gateway:
+            yield Scene(gateway, odd)
+
+
+async def test_several_choices_are_kept_apart(scene: Scene) -> None:
+    streamed = await scene.gateway.chat("several-choices", stream=True, n=2)
+    whole = await scene.gateway.chat("several-choices", n=2)
+
+    assert streamed.complete
+    assert streamed.tokens == ["a0", "b0", " a1", " b1", " b2"]
+    choices = whole.json["choices"]
+    assert [choice["message"]["content"] for choice in choices] == ["a0 a1", "b0 b1 b2"]
+    assert [choice["finish_reason"] for choice in choices] == ["stop", "length"]
+    assert whole.json["usage"] == USAGE
+
+
+async def test_one_choice_that_never_finishes_makes_a_broken_answer(
+    scene: Scene,
+) -> None:
+    route = "unfinished-choice" + ALONE
+    streamed = await scene.gateway.chat(route, stream=True, n=2)
+    whole = await scene.gateway.chat(route, n=2)
+
+    assert streamed.broken is not None
+    assert (whole.status, whole.error["code"]) == (502, "all_targets_failed")
+
+
+async def test_tool_calls_in_pieces_become_whole_calls(scene: Scene) -> None:
+    streamed = await scene.gateway.chat("tool-calls", stream=True)
+    whole = await scene.gateway.chat("tool-calls")
+
+    assert streamed.complete
+    [choice] = whole.json["choices"]
+    assert choice["message"]["content"] is None
+    assert choice["message"]["tool_calls"] == [
+        {
+            "id": "call_1",
+            "type": "function",
+            "function": {"name": "f", "arguments": '{"a":1}'},
+        }
+    ]
+
+
+async def test_usage_alone_is_passed_on_only_when_it_was_asked_for(
+    scene: Scene,
+) -> None:
+    options = {"include_usage": True}
+    unasked = await scene.gateway.chat("usage", stream=True)
+    asked = await scene.gateway.chat("usage", stream=True, stream_options=options)
+
+    assert [len(one["choices"]) for one in unasked.documents] == [1, 1]
+    assert [len(one["choices"]) for one in asked.documents] == [1, 1, 0]
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+@FORMS
+async def test_a_dialect_of_the_dialect_is_understood(
+    scene: Scene, name: str, stream: bool
+) -> None:
+    answer = await scene.gateway.chat(name, stream=stream)
+
+    assert answer.status == 200
+    assert answer.text == "hi"
+    assert answer.headers["x-gateway-target"] == f"{name}/m"
+    if stream:
+        assert answer.complete
+        assert answer.events.count("[DONE]") == 1
+
+
+type Output = pytest.CaptureFixture[bytes]
+
+
+def assert_no_bug_was_met(output: Output) -> None:
+    assert b"unexpected error" not in output.readouterr().out
 
 
 @pytest.mark.parametrize("name", NONSENSE)
-async def test_nonsense_is_no_bug_of_ours_and_another_target_answers(name: str) -> None:
-    odd = ScriptedProvider(events(NONSENSE[name], done=False))
-    async with before_a_good_one(odd) as (gateway, _):
-        streamed = await gateway.chat("chat", stream=True)
-        whole = await gateway.chat("chat")
-        told = await gateway.metrics()
-        gateway.assert_nothing_held()
+async def test_nonsense_is_no_bug_of_ours_and_another_target_answers(
+    scene: Scene, name: str, capsysbinary: Output
+) -> None:
+    streamed = await scene.gateway.chat(f"nonsense-{name}", stream=True)
+    whole = await scene.gateway.chat(f"nonsense-{name}")
 
     assert whole.complete
     assert whole.headers["x-gateway-target"] == "good/m"
     # Content that can be read may have been delivered before it turned out broken.
     assert streamed.complete or streamed.broken is not None
-    assert ("internal_error",) not in told.nonzero("attempts_total", "error_type")
+    scene.gateway.assert_nothing_held()
+    assert_no_bug_was_met(capsysbinary)
 
 
-@pytest.mark.parametrize(
-    "odd",
-    [
-        ScriptedProvider(b"", status="204 No Content"),
-        ScriptedProvider(b"moved", status="302 Found", headers="location: /\r\n"),
-        ScriptedProvider(b"{}", content_type="application/json"),
-        ScriptedProvider(b"", content_type="text/event-stream"),
-        ScriptedProvider(b"oops", status="500 Oops", content_type="text/plain"),
-        ScriptedProvider(b'{"error": 7}', status="500 Oops"),
-        ScriptedProvider(b"[]", status="429 Slow Down"),
-        ScriptedProvider(b"\xff\xfe" * 100_000, status="503 Busy"),
-    ],
-    ids=["204", "302", "json", "empty", "text", "error-number", "list", "large"],
-)
+@pytest.mark.parametrize("name", FAILURES)
 @FORMS
 async def test_any_other_answer_is_a_failure_that_another_target_covers(
-    odd: ScriptedProvider, stream: bool
+    scene: Scene, name: str, stream: bool, capsysbinary: Output
 ) -> None:
-    async with before_a_good_one(odd) as (gateway, _):
-        answer = await gateway.chat("chat", stream=stream)
-        told = await gateway.metrics()
+    answer = await scene.gateway.chat(f"failure-{name}", stream=stream)
 
     assert answer.complete
     assert answer.headers["x-gateway-target"] == "good/m"
-    assert ("internal_error",) not in told.nonzero("attempts_total", "error_type")
+    assert_no_bug_was_met(capsysbinary)
 
 
-@pytest.mark.parametrize(
-    ("status", "body", "expected"),
-    [
-        ("400 Bad", b'{"error":{"message":"m","code":"c","param":"p"}}', ("c", "p")),
-        ("400 Bad", b'{"error":"just a text"}', ("invalid_request", None)),
-        ("400 Bad", b"<html>", ("invalid_request", None)),
-        ("422 No", b'{"detail":[{"loc":["body"]}]}', ("invalid_request", None)),
-        (
-            "400 Bad",
-            b'{"error":{"code":5,"param":[1],"message":{}}}',
-            ("invalid_request", None),
-        ),
-    ],
-)
+@pytest.mark.parametrize("name", REFUSALS)
 async def test_a_refusal_in_any_form_is_passed_on_in_ours(
-    status: str, body: bytes, expected: tuple[str, str | None]
+    scene: Scene, name: str
 ) -> None:
-    odd = ScriptedProvider(body, status=status, content_type="application/json")
-    async with before_a_good_one(odd) as (gateway, _):
-        answer = await gateway.chat("chat")
+    answer = await scene.gateway.chat(f"refusal-{name}")
 
-    assert answer.status == int(status[:3])
-    assert (answer.error["code"], answer.error["param"]) == expected
+    assert answer.status == 422
+    assert (answer.error["code"], answer.error["param"]) == REFUSALS[name][1]
     assert answer.error["message"]
-    assert odd.requests == 1
+    assert scene.odd.requests[f"refusal-{name}"] == 1

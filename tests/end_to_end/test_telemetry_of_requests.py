@@ -86,9 +86,8 @@ async def test_the_counts_are_those_of_what_happened(
     assert told.nonzero("errors_total", "code") == {
         ("all_targets_failed",): 2,
         ("stream_broken",): 1,
-        ("upstream_error",): 1,
         ("model_not_found",): 2,
-        ("invalid_request",): 1,
+        ("invalid_request",): 2,
         ("invalid_api_key",): 1,
         ("not_found",): 1,
     }

@@ -1,15 +1,19 @@
-"""A provider that answers with exactly the bytes it is given.
+"""Providers that answer with exactly the bytes they are given.
 
 For what no stand-in would say: shapes of other vendors, and plain nonsense.
 """
 
 import asyncio
 import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 import orjson
 
+_PATH = re.compile(rb"[A-Z]+ /([^/ ]+)/")
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
@@ -39,29 +43,38 @@ def piece(text: str, index: int = 0, finish: str | None = None) -> dict[str, obj
     return {"index": index, "delta": {"content": text}, "finish_reason": finish}
 
 
-class ScriptedProvider:
-    """Gives every request the same answer."""
+@dataclass(frozen=True)
+class Said:
+    """One answer, as bytes."""
 
-    def __init__(
-        self,
-        body: bytes,
-        *,
-        status: str = "200 OK",
-        content_type: str = "text/event-stream",
-        headers: str = "",
-    ) -> None:
-        """Keep what it will say; nothing is opened yet."""
-        self._answer = (
-            f"HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\n"
-            f"content-length: {len(body)}\r\n{headers}\r\n"
-        ).encode() + body
-        self.requests = 0
+    body: bytes
+    status: str = "200 OK"
+    content_type: str = "text/event-stream"
+    headers: str = ""
 
     @property
-    def base_url(self) -> str:
-        """Where its API begins."""
+    def wire(self) -> bytes:
+        """All of it."""
+        head = (
+            f"HTTP/1.1 {self.status}\r\ncontent-type: {self.content_type}\r\n"
+            f"content-length: {len(self.body)}\r\n{self.headers}\r\n"
+        )
+        return head.encode() + self.body
+
+
+class ScriptedProvider:
+    """One server for many providers, each of which always gives the same answer."""
+
+    def __init__(self, answers: Mapping[str, Said]) -> None:
+        """Keep what each provider, by name, will say; nothing is opened yet."""
+        self._answers = answers
+        self.requests: Counter[str] = Counter()
+
+    @property
+    def base_urls(self) -> dict[str, str]:
+        """Where the API of each provider begins."""
         host, port = self._server.sockets[0].getsockname()[:2]
-        return f"http://{host}:{port}/v1"
+        return {name: f"http://{host}:{port}/{name}/v1" for name in self._answers}
 
     async def __aenter__(self) -> Self:
         """Listen."""
@@ -90,8 +103,10 @@ class ScriptedProvider:
                 head = await reader.readuntil(b"\r\n\r\n")
                 found = _LENGTH.search(head)
                 await reader.readexactly(int(found[1]) if found else 0)
-                self.requests += 1
-                writer.write(self._answer)
+                asked = _PATH.match(head)
+                name = asked[1].decode() if asked else ""
+                self.requests[name] += 1
+                writer.write(self._answers[name].wire)
                 await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
