@@ -28,6 +28,7 @@ from app.upstream import (
 from app.upstream.transport import Phase, translate
 from resilience.errors import ConnectTimeout, FirstTokenTimeout, IdleTimeout
 from tests.app.upstream.asking import LONG_S, SHORT_S
+from tests.app.upstream.conftest import MakeTransport
 from tests.app.upstream.peer import (
     CHUNKED,
     Script,
@@ -44,8 +45,8 @@ from tests.app.upstream.peer import (
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[Upstream]:
-    made = Upstream(AiohttpTransport(max_connections=1), pool_timeout_s=SHORT_S)
+async def upstream(make_ours: MakeTransport) -> AsyncIterator[Upstream]:
+    made = Upstream(make_ours(max_connections=1), pool_timeout_s=SHORT_S)
     yield made
     await made.aclose()
 
