@@ -382,14 +382,16 @@ async def test_a_read_limit_does_not_run_while_nobody_reads(
 async def test_a_read_limit_starts_anew_with_every_byte(make: MakeTransport) -> None:
     dribbled = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
+    limit_s = 0.3  # eleven pauses of an eighth of it: longer than the limit in all
+
     def dribbles(line: Line) -> None:
         line.take_request()
         for at in range(0, len(dribbled), 4):
             line.send(dribbled[at : at + 4])
-            line.peer.go.wait(SHORT_S / 8)
+            line.peer.go.wait(limit_s / 8)
 
     async with playing(dribbles) as peer:
-        response = await make().handle_async_request(a_request(peer.url, read=SHORT_S))
+        response = await make().handle_async_request(a_request(peer.url, read=limit_s))
         assert await body_of(response) == b"ok"
 
 
