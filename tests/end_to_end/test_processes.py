@@ -18,7 +18,7 @@ from tests.support.answers import DONE, chat
 from tests.support.configs import gateway_yaml
 from tests.support.keys import KEY
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 LIMIT_S = 40.0
 TOKENS = 6
@@ -126,6 +126,9 @@ async def lived(argv: tuple[str, ...], config: Path) -> int:
     assert text.endswith(f"data: {DONE}\n\n")
     messages = [line["message"] for line in running.lines]
     assert messages.count("access") == 1
+    assert not [
+        line for line in running.lines if line.get("logger") == "uvicorn.access"
+    ]
     assert "stopped" in messages
     assert not [line for line in running.lines if line["level"] == "error"]
     return code
