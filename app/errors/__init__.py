@@ -94,3 +94,7 @@ __all__ = [
     "classify",
     "is_bug",
 ]
+
+for _name in __all__:
+    # Logs and tracebacks name them as everybody imports them.
+    globals()[_name].__module__ = __name__
