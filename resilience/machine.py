@@ -108,7 +108,7 @@ class Storage(CircuitBreakerStorage):
         return datetime.min
 
     @opened_at.setter
-    def opened_at(self, date_time: datetime) -> None:
+    def opened_at(self, _: datetime) -> None:
         """Nothing: wall-clock time plays no part here."""
 
 
