@@ -150,6 +150,11 @@ def _numbers(place: Location, policy: Policy) -> Iterator[Finding]:
         yield Finding(
             (*place, "timeouts", "connect_s"), what, "Connecting is part of it."
         )
+    given = "total_s" in times.model_fields_set
+    if given and times.total_s < times.first_token_s:
+        what = f"is shorter than first_token_s ({times.first_token_s:g})"
+        fix = "A silent target would never count as one: raise it."
+        yield Finding((*place, "timeouts", "total_s"), what, fix)
     for name in ("base_s", "throttle_base_s"):
         if getattr(policy.retry, name) > policy.retry.cap_s:
             what = f"is longer than cap_s ({policy.retry.cap_s:g})"
