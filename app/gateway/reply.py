@@ -73,6 +73,16 @@ class Reply:
         return self._opened.body
 
     @property
+    def names(self) -> tuple[str | None, str | None]:
+        """The `id` and `model` that the provider's answer bears, where it does."""
+        said = self._opened.body
+        if said is None:
+            said = next((c.data for c in self._opened.held if c.data is not None), {})
+        found = (said.get("id"), said.get("model"))
+        response_id, model = (v if isinstance(v, str) else None for v in found)
+        return response_id, model
+
+    @property
     def usage(self) -> Usage | None:
         """Tokens as the provider counted them, so far."""
         reader = self._opened.reader

@@ -77,7 +77,7 @@ class Gateway:
         """Make the call, and return its reply once a target has opened it."""
         deadline_s = min(route.deadline_s, request.timeout_s or route.deadline_s)
         observation = self._telemetry.observe(
-            request, policy="failover", deadline_s=deadline_s
+            request, policy=route.policy, deadline_s=deadline_s
         )
         call = Call(
             Deadline.after(self._clock, deadline_s),
@@ -126,7 +126,13 @@ class Gateway:
         """Account for a reply, and release what it holds. Runs once per reply."""
         attempt, usage = call.attempt, reply.usage
         assert attempt is not None  # noqa: S101 - an attempt has opened the reply
-        observation.answered(attempt, finish_reason=reply.finish_reason)
+        response_id, model = reply.names
+        observation.answered(
+            attempt,
+            response_id=response_id,
+            model=model,
+            finish_reason=reply.finish_reason,
+        )
         if usage is not None:
             cost = self._prices.cost_usd(reply.target, usage)
             observation.usage(attempt, usage, cost)

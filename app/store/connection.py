@@ -25,14 +25,35 @@ _BREAKER = BreakerConfig(
 )
 
 
+type Observe = Callable[[str, float, bool], None]
+"""Told of each command that was sent: what for, seconds, whether it failed."""
+
+OPERATIONS = ("ping", "script")
+
+
+def _unobserved(operation: str, took_s: float, failed: bool) -> None:
+    """Ignore it."""
+
+
 class Store:
     """A connection pool to one server.
 
     `timeout_s` is the budget of each command, connecting included.
     """
 
-    def __init__(self, url: str, clock: Clock, *, timeout_s: float = 0.05) -> None:
+    def __init__(
+        self,
+        url: str,
+        clock: Clock,
+        *,
+        timeout_s: float = 0.05,
+        observe: Observe = _unobserved,
+    ) -> None:
         self._timeout_s = timeout_s
+        self._clock = clock
+        self._observe = observe
+        self.errors = 0
+        """Commands that failed."""
         self.client: Redis = Redis.from_url(
             url,
             retry=Retry(NoBackoff(), 0),
@@ -40,7 +61,6 @@ class Store:
             protocol=2,  # the third costs a new connection further round trips
         )
         self.breaker = Breaker("store", _BREAKER, clock)
-        self.errors = 0
         self._scripts = ScriptRunner(self.client, self.command, timeout_s)
 
     @property
@@ -48,8 +68,10 @@ class Store:
         """Whether the store is believed to answer."""
         return self.breaker.ready
 
-    async def command(self, run: Callable[[], Awaitable[Any]]) -> Any:
-        """Await `run()` within the budget.
+    async def command(
+        self, run: Callable[[], Awaitable[Any]], operation: str = "script"
+    ) -> Any:
+        """Await `run()` within the budget; `operation` is one of `OPERATIONS`.
 
         Raises:
             StoreUnavailable: the store is away or was too slow.
@@ -58,17 +80,20 @@ class Store:
             permit = self.breaker.admit()
         except BreakerOpen as exc:
             raise StoreUnavailable(detail="its breaker is open") from exc
+        started_s = self._clock.now()
         try:
             async with asyncio.timeout(self._timeout_s):
                 answer = await run()
         except (RedisError, OSError, TimeoutError) as exc:
             self.errors += 1
             permit.fail()
+            self._observe(operation, self._clock.now() - started_s, True)
             raise StoreUnavailable(detail=f"{type(exc).__name__}: {exc}") from exc
         except BaseException:
             permit.cancel()
             raise
         permit.ok()
+        self._observe(operation, self._clock.now() - started_s, False)
         return answer
 
     def script(self, source: str) -> Script:
@@ -78,7 +103,7 @@ class Store:
     async def ping(self) -> bool:
         """Ask the store whether it is there."""
         try:
-            await self.command(self.client.ping)
+            await self.command(self.client.ping, "ping")
         except StoreUnavailable:
             return False
         return True

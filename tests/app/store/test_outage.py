@@ -38,6 +38,24 @@ async def test_a_paused_store_is_waited_for_no_longer_than_the_budget(
     assert hasty.errors == 2
 
 
+async def test_who_observes_is_told_of_each_command_and_how_it_ended(
+    clock: ManualClock, server: Server
+) -> None:
+    told: list[tuple[str, bool]] = []
+    store = Store(
+        server.url,
+        clock,
+        timeout_s=LONG_S,
+        observe=lambda operation, took_s, failed: told.append((operation, failed)),
+    )
+    assert await store.ping()
+    assert await store.script(ECHO)([], [1]) == b"1"
+    server.kill()
+    assert not await store.ping()
+    assert told == [("ping", False), ("script", False), ("ping", True)]
+    await store.close()
+
+
 async def test_a_store_that_was_never_there_is_refused_at_once(
     clock: ManualClock,
 ) -> None:
