@@ -150,11 +150,10 @@ def _numbers(place: Location, policy: Policy) -> Iterator[Finding]:
         yield Finding(
             (*place, "timeouts", "connect_s"), what, "Connecting is part of it."
         )
-    given = "total_s" in times.model_fields_set
-    if given and times.total_s < times.first_token_s:
-        what = f"is shorter than first_token_s ({times.first_token_s:g})"
-        fix = "A silent target would never count as one: raise it."
-        yield Finding((*place, "timeouts", "total_s"), what, fix)
+    if times.first_token_s > times.total_s:
+        what = f"is longer than total_s ({times.total_s:g}), the whole attempt"
+        fix = "A silent target would never count as one: raise total_s."
+        yield Finding((*place, "timeouts", "first_token_s"), what, fix)
     for name in ("base_s", "throttle_base_s"):
         if getattr(policy.retry, name) > policy.retry.cap_s:
             what = f"is longer than cap_s ({policy.retry.cap_s:g})"

@@ -116,9 +116,9 @@ CROSS_CHECKS = {
         "Connecting is part of it",
     ),
     "an attempt may last as long as its first token": (
-        policy("    timeouts:", "      total_s: 5  # here"),
-        "policies.default.timeouts.total_s",
-        "is shorter than first_token_s (10)",
+        policy("    timeouts:", "      total_s: 5", "      first_token_s: 6  # here"),
+        "policies.default.timeouts.first_token_s",
+        "is longer than total_s (5)",
         "never count as one",
     ),
     "the first pause fits under the longest": (

@@ -95,7 +95,7 @@ def test_ci_runs_what_developers_run() -> None:
         for step in job["steps"]
         if "run" in step
     }
-    assert {"make check", "make test", "make chaos"} <= runs
+    assert {"make check", "make test", "make chaos PROFILE=ci"} <= runs
 
 
 def test_the_required_job_waits_for_every_other_job() -> None:
