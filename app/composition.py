@@ -30,7 +30,7 @@ from app.keys.keyring import KeyEntry, Keyring
 from app.providers.openai import OpenAIProvider
 from app.providers.protocol import Provider
 from app.quota.ledger import Ledger
-from app.store.connection import Store
+from app.store.connection import OPERATIONS, Store
 from app.store.embedded import EmbeddedServer
 from app.telemetry import Metrics, TargetName, Telemetry, Tracing
 from app.telemetry import logging as logs
@@ -195,6 +195,7 @@ def _route(
         name=name,
         chain=Chain(chained, _past_content_filter if fallback else classify),
         targets=upstream,
+        policy=route.policy,
         deadline_s=own.deadline_s,
         max_attempts=own.max_attempts,
         skip_malformed=route.on_malformed_chunk == "skip",
@@ -247,6 +248,7 @@ def _telemetry(config: Config, clock: Clock, health: Mapping[str, Health]) -> Te
         routes=config.routes,
         targets=targets.values(),
         projects={key.project for key in config.keys},
+        store_ops=OPERATIONS,
     )
     metrics.record_build(version("breakwater"))
     metrics.record_config_loaded()
@@ -287,7 +289,12 @@ class _Life:
             url = self.embedded.url
         self.store: Store | None = None
         if url != "none":
-            self.store = Store(url, clock, timeout_s=config.store.timeout_s)
+            self.store = Store(
+                url,
+                clock,
+                timeout_s=config.store.timeout_s,
+                observe=self.telemetry.metrics.record_store_operation,
+            )
         targets = _Targets(clock, self.telemetry.listener, health)
         routes = [
             _route(name, route, config, targets, clock)

@@ -150,6 +150,10 @@ def _numbers(place: Location, policy: Policy) -> Iterator[Finding]:
         yield Finding(
             (*place, "timeouts", "connect_s"), what, "Connecting is part of it."
         )
+    if times.first_token_s > times.total_s:
+        what = f"is longer than total_s ({times.total_s:g}), the whole attempt"
+        fix = "A silent target would never count as one: raise total_s."
+        yield Finding((*place, "timeouts", "first_token_s"), what, fix)
     for name in ("base_s", "throttle_base_s"):
         if getattr(policy.retry, name) > policy.retry.cap_s:
             what = f"is longer than cap_s ({policy.retry.cap_s:g})"

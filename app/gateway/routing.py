@@ -68,6 +68,7 @@ class Route:
     targets: Mapping[str, UpstreamTarget]
     deadline_s: float
     max_attempts: int
+    policy: str = "default"
     skip_malformed: bool = True
     stream_upstream: bool = True
     """Whether answers to clients that do not stream are streamed from the provider."""

@@ -126,6 +126,7 @@ class Journal:
         """Write down what is open, and end the chain's span."""
         for entry in self.entries:
             self._write(entry)
+            entry.settled = None  # its error holds frames that hold this journal
         chain, self.chain = self.chain, None
         if chain is None or chain is self._server:
             return

@@ -283,9 +283,7 @@ class Metrics:
         self._families.store_up.family.set(up)
         self._families.store_degraded.family.set(degraded)
 
-    def record_store_operation(
-        self, op: str, latency_s: float, *, failed: bool
-    ) -> None:
+    def record_store_operation(self, op: str, latency_s: float, failed: bool) -> None:
         """Record one store operation."""
         op = op if op in self._store_ops else OTHER
         self._families.store_latency[(op,)].observe(latency_s)

@@ -115,6 +115,12 @@ CROSS_CHECKS = {
         "is longer than first_token_s (10)",
         "Connecting is part of it",
     ),
+    "an attempt may last as long as its first token": (
+        policy("    timeouts:", "      total_s: 5", "      first_token_s: 6  # here"),
+        "policies.default.timeouts.first_token_s",
+        "is longer than total_s (5)",
+        "never count as one",
+    ),
     "the first pause fits under the longest": (
         policy("    retry:", "      cap_s: 2", "      base_s: 3  # here"),
         "policies.default.retry.base_s",

@@ -38,15 +38,6 @@ def test_without_a_queue_nothing_waits_for_a_place() -> None:
     assert worst.first_token_s == 5 + 1
 
 
-def test_an_attempt_ends_by_its_total_limit_if_that_is_shorter() -> None:
-    worst = worst_of(
-        "policies: {default: {max_attempts: 1, bulkhead: {queue: 0},"
-        " timeouts: {first_token_s: 5, total_s: 3}, retry: {cap_s: 1}}}"
-    )
-
-    assert worst.first_token_s == 3 + 1
-
-
 def test_the_deadline_ends_everything() -> None:
     worst = worst_of("policies: {default: {deadline_s: 15}}")
 

@@ -51,7 +51,9 @@ def test_a_time_window_holds_the_outcomes_of_the_last_whole_seconds(
         assert window.totals(now_s) == naive([*recent, (failed, slow)])
 
 
-@pytest.mark.parametrize("window", [CountWindow(3), TimeWindow(3)], ids=repr)
+@pytest.mark.parametrize(
+    "window", [CountWindow(3), TimeWindow(3)], ids=["count", "time"]
+)
 def test_a_cleared_window_starts_from_nothing(window: CountWindow | TimeWindow) -> None:
     for _ in range(5):
         window.record(10.0, failed=True, slow=True)
