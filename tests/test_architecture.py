@@ -45,7 +45,7 @@ VIOLATIONS = {
     "the API reads the configuration": (
         "app/api/chat.py",
         "import app.config",
-        "only main, cli and composition see the configuration",
+        "only main, cli, composition and chains see the configuration",
     ),
     "a dialect opens connections": (
         "app/providers/openai.py",

@@ -54,6 +54,7 @@ def check(draft: Draft) -> Iterator[Finding]:
     """Yield what does not fit together in `draft`."""
     yield from _names(draft)
     yield from _duplicate_targets(draft)
+    yield from _weights(draft)
     yield from _duplicate_keys(draft)
     policies = draft.policies()
     for name, policy in policies.items():
@@ -112,6 +113,24 @@ def _duplicate_targets(draft: Draft) -> Iterator[Finding]:
             what = f"{provider}/{model} is a target of this route already"
             fix = f"Remove one; the other is {dotted(other)}."
             yield Finding(place, what, fix)
+
+
+def _weights(draft: Draft) -> Iterator[Finding]:
+    """Weights are for routes that draw by them, and somebody must have one there."""
+    weighted: dict[str, list[Any]] = {}
+    for place, target in draft.targets():
+        name = str(place[1])
+        strategy = _mapping(draft.section("routes")[name]).get("strategy", "failover")
+        if strategy == "weighted":
+            weighted.setdefault(name, []).append(target.get("weight", 1))
+        elif "weight" in target:
+            what = f"means nothing to the strategy `{strategy}`"
+            fix = "Remove it, or give the route `strategy: weighted`."
+            yield Finding((*place, "weight"), what, fix)
+    for name, weights in weighted.items():
+        if all(weight == 0 for weight in weights):
+            fix = "Give one of them a weight above 0."
+            yield Finding(("routes", name, "targets"), "all have weight 0", fix)
 
 
 def _duplicate_keys(draft: Draft) -> Iterator[Finding]:
@@ -232,6 +251,7 @@ def _owned(
     yield target, "breaker", policy.breaker
     yield target, "bulkhead", policy.bulkhead
     yield target, "retry.throttle_base_s", retry.throttle_base_s
+    yield target, "hedge.quantile", policy.hedge.quantile
     yield provider, "retry.budget_ratio", retry.budget_ratio
     yield provider, "retry.budget_min_per_s", retry.budget_min_per_s
 

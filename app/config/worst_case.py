@@ -19,7 +19,7 @@ class WorstCase:
 
     `attempts` sends in all; `first_token_s` until the first content or an error;
     `answer_s` until the end of the answer; `never_asked` the targets that the deadline
-    keeps from being asked when all before them stay silent.
+    keeps from being asked when all before them stay silent, where their order is known.
     """
 
     attempts: int
@@ -36,7 +36,7 @@ def worst_case(config: Config, route: Route) -> WorstCase:
     never_asked: list[str] = []
     for target in route.targets:
         policy = config.policy_of(route, target)
-        if silent_s >= whole.deadline_s:
+        if route.strategy == "failover" and silent_s >= whole.deadline_s:
             never_asked.append(target.name)
         silent_s += policy.timeouts.first_token_s
         waits_s += _attempts_s(policy)

@@ -276,11 +276,13 @@ class ContextTooLong(UpstreamRefused):
 
 
 class ContentFiltered(UpstreamRefused):
-    """The provider's content filter refused the prompt."""
+    """The provider's content filter refused the prompt; another's might not."""
 
     code = "content_filter"
     message = "The provider's content filter refused the request."
     reason = "content_filter"
+    disposition = Disposition.NEXT_TARGET
+    condition = Condition.ANOTHER_FILTER
 
 
 class GatewayError(AppError):

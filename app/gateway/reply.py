@@ -41,7 +41,7 @@ type Close = Callable[["Reply", BaseException | None], Awaitable[None]]
 class Reply:
     """The answer to one call.
 
-    `target` is who answered, `fallback` whether that was not the route's first,
+    `target` is who answered, `fallback` whether that was not this call's first choice,
     `attempts` how many sends it took.
     """
 

@@ -73,11 +73,6 @@ class Route:
     stream_upstream: bool = True
     """Whether answers to clients that do not stream are streamed from the provider."""
 
-    @property
-    def first_target(self) -> str:
-        """The name of the target that is preferred."""
-        return next(iter(self.targets))
-
 
 class RouteTable:
     """Every route, by name."""

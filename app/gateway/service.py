@@ -100,7 +100,7 @@ class Gateway:
         return Reply(
             opened,
             call,
-            fallback=opened.target != route.first_target,
+            fallback=observation.fallback,
             pass_usage=request.include_usage,
             close=partial(self._close, observation, call),
         )

@@ -26,6 +26,7 @@ from resilience.events import (
     AttemptStarted,
     Event,
     FallbackSelected,
+    HedgeWon,
 )
 
 _HTTP_OK = 200
@@ -78,6 +79,7 @@ class Journal:
         self.chain: Span | None = None
         self.entries: list[Entry] = []
         self.fallback = False
+        """Whether it went past its first choice: no chain ever goes back to it."""
 
     def begin(self, policy: str, deadline_s: float | None) -> None:
         """Start the chain's span, below the request's, and bind it to this task."""
@@ -103,7 +105,7 @@ class Journal:
                 self._start(attempt)
             case AttemptSettled(attempt):
                 self._settle(event)
-            case FallbackSelected():
+            case FallbackSelected() | HedgeWon():
                 self.fallback = True
         chain = self.chain
         if chain is not None and chain.is_recording():

@@ -33,7 +33,7 @@ VERDICTS: dict[type[UpstreamError], tuple[Counts, Disposition, Pace]] = {
     errors.UpstreamPoolFull: (NEUTRAL, NEXT, Pace.TRANSIENT),
     UpstreamRefused: (NEUTRAL, GIVE_UP, Pace.TRANSIENT),
     errors.ContextTooLong: (NEUTRAL, NEXT, Pace.TRANSIENT),
-    errors.ContentFiltered: (NEUTRAL, GIVE_UP, Pace.TRANSIENT),
+    errors.ContentFiltered: (NEUTRAL, NEXT, Pace.TRANSIENT),
 }
 
 

@@ -36,7 +36,7 @@ def scene() -> Scene:
 
 @pytest.fixture
 def listener(scene: Scene) -> ResilienceListener:
-    return ResilienceListener(scene.metrics, scene.logger, scene.health)
+    return ResilienceListener(scene.metrics, scene.logger)
 
 
 def an_attempt(
@@ -90,27 +90,24 @@ def test_an_attempt_is_counted_when_it_ends(
     assert (scene.value(name, **ALPHA_LABELS) or 0) > 1.7e9
 
 
-def test_a_failed_attempt_is_counted_by_its_reason_and_lowers_the_health(
+def test_a_failed_attempt_is_counted_by_its_reason(
     scene: Scene, listener: ResilienceListener
 ) -> None:
     listener.on_event(settled(an_attempt(), UpstreamUnavailable()))
     labels = {"kind": "primary", "outcome": "failure", "error_type": "unavailable"}
     assert scene.value("attempts_total", **ALPHA_LABELS, **labels) == 1
-    assert scene.health[ALPHA.name].score < 1
-    assert scene.health[BETA.name].score == 1
     assert (
         scene.value("streams_broken_total", provider="alpha", reason="unavailable")
         is None
     )
 
 
-def test_a_throttled_attempt_says_nothing_about_the_health(
+def test_a_throttled_attempt_is_counted_as_neutral(
     scene: Scene, listener: ResilienceListener
 ) -> None:
     listener.on_event(settled(an_attempt(), UpstreamThrottled()))
     labels = {"kind": "primary", "outcome": "neutral", "error_type": "throttled"}
     assert scene.value("attempts_total", **ALPHA_LABELS, **labels) == 1
-    assert scene.health[ALPHA.name].score == 1
 
 
 def test_a_failure_after_the_first_token_is_a_broken_stream(
