@@ -11,10 +11,11 @@ from collections.abc import Callable
 from resilience.clock import Clock
 from resilience.errors import BreakerOpen
 from resilience.events import BreakerChanged, Listener, Silent, tell
-from resilience.machine import NAMES, BreakerState, Machine, Open
+from resilience.machine import NAMES, Machine, Open
 from resilience.outcome import Counts
 from resilience.permit import Permit
 from resilience.seat import Seat
+from resilience.states import BreakerState
 from resilience.trip import BreakerConfig
 from resilience.window import Totals
 

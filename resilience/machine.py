@@ -27,7 +27,6 @@ exponential open time after Finagle's failure accrual.
 
 from collections.abc import Callable
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from aiobreaker import CircuitBreaker, CircuitBreakerState
@@ -46,23 +45,12 @@ from resilience.events import BreakerChanged, Listener, tell
 from resilience.outcome import Counts
 from resilience.permit import Permit
 from resilience.seat import Order, Seat
+from resilience.states import BreakerState
 from resilience.trip import BreakerConfig, TripPolicy, judge_probes
 from resilience.window import Totals
 
 _RAMP_FLOOR = 0.1
-_BUSY_PROBE_RETRY_S = 1.0
-_NO_LEASE_RETRY_S = 1.0
-
-
-class BreakerState(StrEnum):
-    """What a breaker does now; the last three are an operator's orders."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
-    FORCED_OPEN = "forced_open"
-    DISABLED = "disabled"
-    METRICS_ONLY = "metrics_only"
+_BUSY_PROBE_RETRY_S = _NO_LEASE_RETRY_S = 1.0
 
 
 NAMES = {
@@ -167,16 +155,12 @@ class Machine(CircuitBreaker):
     _state: Any  # aiobreaker's base class, to the type checkers; `State` in fact
 
     def look(self) -> "State":
-        """Let the fleet and time act: what they have decided is done now.
-
-        Return the state.
-        """
+        """Let the fleet and time act; return the state that comes of it."""
         if self.seat.order is not None:
             self._follow(self.seat.order)
         current: Any = self.state
         current.judge_overdue()
-        state: State = self._state
-        return state
+        return self._state
 
     def _create_new_state(
         self,
@@ -312,9 +296,8 @@ class _Closed(State, CircuitClosedState):
 
     def on_success(self) -> None:
         machine = self._breaker
-        machine.storage.policy.record_success(
-            machine.clock.now(), slow=machine.storage.slow
-        )
+        storage = machine.storage
+        storage.policy.record_success(machine.clock.now(), slow=storage.slow)
         self._trip_if_due()
 
     def on_slow(self) -> None:

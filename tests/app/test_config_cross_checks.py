@@ -23,6 +23,20 @@ def targets(*lines: str) -> str:
 
 
 CROSS_CHECKS = {
+    "a weight is for routes that draw by weight": (
+        targets("- provider: alpha", "  model: m", "  weight: 2  # here"),
+        "routes.chat.targets[0].weight",
+        "means nothing to the strategy `failover`",
+        "give the route `strategy: weighted`",
+    ),
+    "somebody has a weight on a route that draws by weight": (
+        targets("- {provider: alpha, model: m, weight: 0}").replace(
+            "    targets:", "    strategy: weighted\n    targets:  # here"
+        ),
+        "routes.chat.targets",
+        "all have weight 0",
+        "Give one of them a weight above 0.",
+    ),
     "a target's provider must exist": (
         targets("- provider: alhpa  # here", "  model: m"),
         "routes.chat.targets[0].provider",
