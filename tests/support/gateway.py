@@ -28,7 +28,7 @@ from tests.support.answers import Answer, Chunks, chat
 from tests.support.keys import KEY
 from tests.support.metrics import Samples
 
-_LIMIT_S = 10.0
+_LIMIT_S = 20.0
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Nothing here is encrypted; a client of its own would load every certificate."""
 
