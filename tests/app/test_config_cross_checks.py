@@ -190,6 +190,17 @@ CROSS_CHECKS = {
         "policy `strict` gives alpha/m another breaker than `default`",
         "make them equal",
     ),
+    "a target is late by one measure": (
+        MINIMAL.replace(
+            "keys:",
+            "  other:\n    policy: eager\n    targets:\n"
+            "      - {provider: alpha, model: m}  # here\nkeys:",
+        )
+        + "policies: {eager: {hedge: {enabled: true, quantile: 0.9}}}",
+        "routes.other.targets[0]",
+        "policy `eager` gives alpha/m another hedge.quantile than `default`",
+        "make them equal",
+    ),
     "a provider has one retry budget": (
         targets(
             "- {provider: alpha, model: m}",

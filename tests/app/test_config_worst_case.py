@@ -58,3 +58,9 @@ def test_a_target_counts_with_its_own_policy() -> None:
     )
 
     assert worst.never_asked == ()
+
+
+def test_where_the_order_is_drawn_nobody_is_known_to_be_never_asked() -> None:
+    drawn = MINIMAL.replace("    targets:", "    strategy: weighted\n    targets:")
+
+    assert worst_of("policies: {default: {deadline_s: 10}}", drawn).never_asked == ()

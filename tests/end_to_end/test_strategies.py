@@ -136,7 +136,7 @@ async def test_a_least_latency_route_prefers_who_is_faster(
 
 async def known(gateway: RunningGateway, first: StandIn, other: StandIn) -> None:
     """Let the gateway learn how fast `first` is, then make it hang."""
-    for _ in range(KNOWN + 1):
+    for _ in range(KNOWN):
         await gateway.chat("chat", stream=True)
     await gateway.quiet()
     first.clear()
