@@ -80,7 +80,7 @@ class FleetSeat(Seat):
 
     def decided(self) -> None:
         """Note a verdict on the fleet's probes, or a way of the breaker's own."""
-        if self.led:
+        if self.led and self._in_line:
             self._decided = True
         else:
             self._in_line = False

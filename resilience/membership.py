@@ -63,20 +63,24 @@ class Member:
         try:
             async with asyncio.timeout(self._within_s):
                 views = await self._fleet.exchange(self.replica, reports)
-        except (FleetUnavailable, TimeoutError):
-            pass
-        else:
             for seat, report, view in zip(self._seats, reports, views, strict=True):
                 seat.receive(report, view, sent_at_s)
-        self._tell()
+        except (FleetUnavailable, TimeoutError):
+            pass  # nothing is heard; what was heard before grows old
+        finally:
+            self._tell()
 
     async def run(self) -> None:
         """Go through rounds until cancelled; no failure of a round ends it."""
+        well = True
         while True:
             try:
                 await self.exchange()
+                well = True
             except Exception:
-                _log.exception("a round of the fleet failed")
+                if well:  # once, not four times a second
+                    _log.exception("a round of the fleet failed")
+                well = False
             await self._clock.sleep(self._interval_s)
 
     async def leave(self) -> None:

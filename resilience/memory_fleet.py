@@ -190,6 +190,8 @@ class Record:
     def _grant(self, replica: str, report: Report, now_s: float) -> None:
         if self._open_until_s is None or now_s < self._open_until_s:
             return
+        if 0 < self._probes.failed == self._probes.recorded:
+            return  # that is a verdict, and on its way
         out = len(self._leases)
         left = report.permitted - self._probes.recorded - out
         if out < report.concurrent and left > 0:

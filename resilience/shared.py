@@ -18,7 +18,8 @@ What is shared, and the rule for each:
                    replicas whose windows agree.
     back-off       One open time for all, and one count of openings in a row.
     probes         Sent under leases of the record: fleet-wide at most `permitted`, at
-                   most `concurrent` at once. A lease expires by itself.
+                   most `concurrent` at once, and none after a first that failed. A
+                   lease expires by itself.
     the verdict    Judged over the fleet's probes by whoever made one of them, or, if
                    that replica is gone, by any other; the first to say so is heard.
 

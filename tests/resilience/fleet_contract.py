@@ -208,6 +208,17 @@ class FleetContract:
 
         assert told.probes == Totals(3, 0, 0)
 
+    async def test_after_a_first_probe_that_failed_there_is_no_other(
+        self, medium: Medium
+    ) -> None:
+        now = await medium.probed()
+        asks = replace(now, wants_probe=True)
+        [lease] = (await medium.says("r1", asks)).leases
+        failed = (ProbeResult(lease.number, FAILED, False),)
+
+        assert (await medium.says("r1", replace(asks, results=failed))).leases == ()
+        assert (await medium.says("r2", asks)).leases == ()
+
     async def test_a_neutral_probe_gives_its_lease_back(self, medium: Medium) -> None:
         now = await medium.probed()
         for _ in range(5):
