@@ -2,8 +2,8 @@
 
 Rule: composition only. What is built here can be built by hand of the same parts, and
 no behaviour is added but this: `call` settles an attempt when the function returns, and
-`stream` when the stream ends, by what the *source* did. What the reader raises, or that
-he leaves early, says nothing about the target.
+`stream` when the stream ends, by what the *source* did. A reader that leaves early, or
+raises an error of its own, says nothing about the target.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
@@ -35,6 +35,8 @@ from resilience.slowness import SlownessRule
 from resilience.target import Target
 from resilience.timeout import GuardedStream, Limits, Timeouts
 from resilience.trip import BreakerConfig
+
+_SLOW = SlownessRule(first_token_s=8.0)
 
 
 class Guard:
@@ -68,7 +70,7 @@ class Guard:
         classify: Classify = classify_own,
         limits: Limits | None = None,
         breaker: BreakerConfig | None = None,
-        slow: SlownessRule | None = None,
+        slow: SlownessRule = _SLOW,
         slots: int = 64,
         queue: int = 32,
         wait_s: float = 1.0,
@@ -85,7 +87,6 @@ class Guard:
         self.classify = classify
         self.limits = limits or Limits()
         self.clock = clock or SystemClock()
-        slow = slow or SlownessRule(first_token_s=8.0)
         self.health = Health(self.clock, name, slow=slow, listener=listener)
         self.breaker = Breaker(
             name,
