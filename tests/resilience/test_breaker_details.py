@@ -2,7 +2,7 @@
 
 import pytest
 
-from resilience.breaker import Breaker, BreakerConfig
+from resilience.breaker import Breaker, BreakerConfig, BreakerState
 from resilience.errors import BreakerOpen
 from resilience.events import BreakerChanged
 from resilience.outcome import Counts
@@ -77,7 +77,65 @@ def test_a_flowing_probe_that_took_too_long_is_one_that_passed_no_more() -> None
     assert driven.state == "closed"
 
 
+# --- what it says of itself
+
+
+def test_whoever_asks_first_sees_what_time_has_decided() -> None:
+    silent = Driven(permitted=1, verdict_within_s=60.0)
+    silent.half_open()
+    silent.clock.advance(60.0)
+    assert silent.breaker.open_for_s == pytest.approx(20.0)
+
+    flowing = Driven(permitted=1, verdict_within_s=60.0)
+    flowing.half_open().opened = True
+    flowing.clock.advance(60.0)
+    assert flowing.breaker.ready
+
+
+def test_an_open_time_that_is_over_or_was_ended_by_order_is_none() -> None:
+    driven = Driven()
+    driven.trip()
+    driven.clock.advance(25.0)
+    assert driven.breaker.open_for_s == 0.0
+
+    driven.admit().fail()
+    assert driven.breaker.open_for_s > 0.0
+    driven.breaker.force(None)
+    assert driven.breaker.open_for_s == 0.0
+
+
+def test_without_a_listener_it_changes_in_silence(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    breaker = Breaker("a", BreakerConfig(consecutive=1), ManualClock())
+
+    breaker.admit().fail()
+
+    assert breaker.state == "open"
+    assert caplog.records == []
+
+
+def test_an_order_s_refusals_name_the_target_and_its_permits_the_time() -> None:
+    driven = Driven()
+    driven.breaker.force(BreakerState.FORCED_OPEN)
+    assert driven.refused().target == "a"
+
+    driven.breaker.force(BreakerState.DISABLED)
+    assert driven.admit().issued_at_s == driven.clock.now()
+
+    with pytest.raises(ValueError, match=r"^a breaker cannot be ordered to be open$"):
+        driven.breaker.force(BreakerState.OPEN)
+
+
 # --- the ramp
+
+
+def test_who_knows_of_no_other_target_keeps_no_ramp() -> None:
+    driven = Driven(uniform=lambda low, high: 0.99, permitted=1)
+    driven.half_open().ok()
+    assert driven.state == "closed"
+
+    driven.admit().ok()
 
 
 def test_the_ramp_begins_with_the_closing_not_with_the_next_question() -> None:
