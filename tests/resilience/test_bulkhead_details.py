@@ -6,10 +6,18 @@ import pytest
 
 from resilience.adaptive import AdaptiveLimit
 from resilience.bulkhead import Bulkhead
-from resilience.call import Call
+from resilience.call import Attempt, Call
 from resilience.errors import BulkheadFull
-from resilience.testing import LoopClock, ManualClock
-from tests.resilience.scenery import make_call, spin
+from resilience.events import BulkheadWaited
+from resilience.pipeline import Pipeline
+from resilience.testing import LoopClock, ManualClock, ScriptedOperation
+from tests.resilience.scenery import (
+    ProviderError,
+    Recorder,
+    classify,
+    make_call,
+    spin,
+)
 
 
 async def opens(call: Call) -> str:
@@ -101,3 +109,84 @@ def test_an_adaptive_bulkhead_begins_with_the_lower_of_both_limits(
 def test_a_lease_of_no_length_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^a lease lasts for some time$"):
         Bulkhead("a", lease_s=0.0, clock=LoopClock())
+
+
+async def test_only_who_had_to_wait_is_told_of_as_waiting() -> None:
+    heard = Recorder()
+    bulkhead = Bulkhead("a", limit=1)
+    first = make_call(heard)
+    await bulkhead.execute(opens, first)
+    assert heard.events == []
+
+    second = asyncio.create_task(bulkhead.execute(opens, make_call(heard)))
+    await spin()
+    await first.close()
+    await second
+
+    [waited] = heard.of(BulkheadWaited)
+    assert waited.target == "a"
+
+
+async def test_a_fixed_limit_that_is_changed_is_no_adaptation() -> None:
+    heard = Recorder()
+    bulkhead = Bulkhead("a", limit=1, listener=heard)
+
+    bulkhead.limit = 2
+
+    assert bulkhead.limit == 2
+    assert heard.events == []
+
+
+def test_slots_that_are_no_leases_need_no_clock() -> None:
+    class Stopped(ManualClock):
+        def now(self) -> float:
+            raise AssertionError("asked for the time")
+
+    bulkhead = Bulkhead("a", limit=1, clock=Stopped())
+
+    assert bulkhead.try_acquire() is not None
+    assert bulkhead.try_acquire() is None
+
+
+# --- what an adaptive limit learns from
+
+
+class NotingLimit(AdaptiveLimit):
+    """An adaptive limit that notes which failures it is told of."""
+
+    def __init__(self) -> None:
+        super().__init__(LoopClock(), classify=classify)
+        self.failures: list[tuple[str, int]] = []
+
+    def record_failed(
+        self, attempt: Attempt, error: BaseException, in_flight: int
+    ) -> None:
+        self.failures.append((attempt.target, in_flight))
+
+
+async def test_a_failure_is_learned_from_with_how_many_were_in_flight() -> None:
+    adaptive = NotingLimit()
+    pipeline = Pipeline([Bulkhead("a", adaptive=adaptive)], classify=classify)
+    fine, failing = make_call(target="a"), make_call(target="a")
+
+    assert await pipeline.execute(ScriptedOperation("opened"), fine) == "opened"
+    with pytest.raises(ProviderError) as caught:
+        await pipeline.execute(ScriptedOperation(ProviderError()), failing)
+    await failing.close(caught.value)
+    await fine.close()
+
+    assert adaptive.failures == [("a", 2)]
+
+
+@pytest.mark.parametrize("error", [None, ProviderError()])
+async def test_a_call_without_an_attempt_is_no_failure_to_learn_from(
+    error: ProviderError | None,
+) -> None:
+    adaptive = NotingLimit()
+    bulkhead, call = Bulkhead("a", adaptive=adaptive), make_call()
+
+    await bulkhead.execute(opens, call)
+    await call.close(error)
+
+    assert bulkhead.in_use == 0
+    assert adaptive.failures == []
