@@ -293,3 +293,16 @@ def test_a_decision_to_open_counts_before_it_was_looked_at() -> None:
     assert breaker.totals.recorded == 0
     assert breaker.state == "open"
     assert heard.events == [BreakerChanged("a", "closed", "open", 42.0)]
+
+
+def test_who_is_closed_already_keeps_its_window_when_the_fleet_closes() -> None:
+    heard, seat = Recorder(), Seat()
+    config = BreakerConfig()
+    breaker = Breaker("a", config, ManualClock(), listener=heard, seat=seat)
+    for _ in range(3):
+        breaker.admit().fail()
+    seat.order = Order(None)
+
+    assert breaker.state == "closed"
+    assert breaker.totals == Totals(3, 3, 0)
+    assert heard.events == []

@@ -189,3 +189,49 @@ async def test_what_is_sent_is_booked_by_its_kind(
 
     assert await budget.execute(answers, call) == "answer"
     assert budget.remaining_ratio() == pytest.approx(left)
+
+
+async def test_a_first_attempt_is_deposited_and_made_with_its_call(
+    clock: ManualClock,
+) -> None:
+    budget = RetryBudget(clock, ratio=1.0, floor_per_s=0.0)
+    call, seen = Call(Deadline.after(clock, 10.0)), []
+
+    async def looks(call: Call) -> None:
+        seen.append(call)
+
+    await budget.execute(looks, call)
+
+    assert seen == [call]
+    assert [budget.try_withdraw(), budget.try_withdraw()] == [True, False]
+
+
+def test_an_account_with_a_long_memory_remembers(clock: ManualClock) -> None:
+    budget = RetryBudget(clock, ratio=0.0, floor_per_s=0.05, ttl_s=20.0)
+    assert budget.try_withdraw()
+
+    clock.advance(10.0)
+
+    assert not budget.try_withdraw()
+
+
+def test_after_a_silence_of_any_length_the_account_is_at_hand(
+    clock: ManualClock,
+) -> None:
+    budget = RetryBudget(clock, ratio=0.0, floor_per_s=0.1)
+    assert budget.try_withdraw()
+
+    clock.advance(1e15)
+
+    assert budget.try_withdraw()
+
+
+def test_a_reading_from_the_past_makes_no_booking_expire(clock: ManualClock) -> None:
+    budget = RetryBudget(clock, ratio=0.0, floor_per_s=0.1)
+    assert budget.try_withdraw()
+    clock.advance(-5.0)
+    assert not budget.try_withdraw()
+
+    clock.advance(5.0)
+
+    assert not budget.try_withdraw()

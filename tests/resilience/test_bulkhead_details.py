@@ -156,12 +156,12 @@ class NotingLimit(AdaptiveLimit):
 
     def __init__(self) -> None:
         super().__init__(LoopClock(), classify=classify)
-        self.failures: list[tuple[str, int]] = []
+        self.failures: list[tuple[Attempt, int]] = []
 
     def record_failed(
         self, attempt: Attempt, error: BaseException, in_flight: int
     ) -> None:
-        self.failures.append((attempt.target, in_flight))
+        self.failures.append((attempt, in_flight))
 
 
 async def test_a_failure_is_learned_from_with_how_many_were_in_flight() -> None:
@@ -175,7 +175,7 @@ async def test_a_failure_is_learned_from_with_how_many_were_in_flight() -> None:
     await failing.close(caught.value)
     await fine.close()
 
-    assert adaptive.failures == [("a", 2)]
+    assert adaptive.failures == [(failing.attempts[0], 2)]
 
 
 @pytest.mark.parametrize("error", [None, ProviderError()])

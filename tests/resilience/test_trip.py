@@ -101,6 +101,15 @@ def test_halfway_to_a_limit_is_evidence_and_not_enough_to_trip(
     assert not seen.trips(1.0)
 
 
+def test_evidence_in_a_time_window_grows_old() -> None:
+    timed = policy(window="time", window_size=10)
+    for _ in range(10):
+        timed.record_slow(1.0)
+
+    assert timed.agrees(10.9)
+    assert not timed.agrees(11.0)
+
+
 @pytest.mark.parametrize("share", [0.5, 1.0])
 def test_a_share_of_the_limits_is_reached_exactly_at_it(share: float) -> None:
     config = BreakerConfig(min_calls=10, failure_ratio=0.4, slow_ratio=0.8)
