@@ -7,19 +7,20 @@ counts once.
 
 - Additive increase, multiplicative decrease (Chiu and Jain, 1989; TCP, RFC 5681): a
   timeout or an answer of *too many* cuts the limit to 0.9 of itself at once. A round
-  of as many openings as the limit, made while at least half of it was in use, raises
-  it by 1, each further such round by twice as much as the one before; but not before
-  as long has passed as the last sign of overload took to show (30 s at the most):
-  answers are quick, timeouts are not.
+  of as many openings as the limit (20 at least), made while half of it was in use,
+  raises it by 1, each further such round by twice as much as the one before; but not
+  before as long has passed as the last sign of overload took to show (30 s at the
+  most): answers are quick, timeouts are not.
 - The gradient of the first-token latency, after the idea of Gradient2 in Netflix's
   concurrency-limits: a round whose mean is above `tolerance` times the long-term mean
-  lowers the limit in proportion, by a tenth at the most.
+  lowers the limit in proportion, by a tenth at the most; half-way there it is kept.
 
 What is unlike Gradient2, and why. A timeout never enters a mean: constant timeouts
 would read as a stable latency (its issue #137). An attempt that was given up before
-its first token is a lower bound of its latency, and counted as such. The long-term
-mean is learned while little is in flight, or at the floor; learned under load, it
-would creep up with the queue that it is there to see.
+its first token is a lower bound of its latency, and counted as such. The first to
+open after a cut are the quickest, so a round begins later. The long-term mean learns
+hardly from attempts under load, or it would creep up with the queue it is there to
+see; but a little, or one that is too low would hold the limit down for good.
 """
 
 from math import inf
@@ -31,8 +32,9 @@ from resilience.outcome import Classify, Counts, Pace
 from resilience.outcome import classify as classify_own
 
 _CUT = 0.9
-_MIN_ROUND = 10
-_LONG_TERM_SAMPLES = 30
+_MIN_ROUND = 20
+_LONG_TERM_SAMPLES = 50
+_PULL = 0.2
 _MAX_PACE_S = 30.0
 
 
@@ -52,7 +54,7 @@ class AdaptiveLimit:
         *,
         ceiling: int = 64,
         floor: int = 4,
-        tolerance: float = 1.3,
+        tolerance: float = 1.2,
         classify: Classify = classify_own,
     ) -> None:
         if not 1 <= floor <= ceiling:
@@ -63,12 +65,12 @@ class AdaptiveLimit:
         self._tolerance = tolerance
         self._classify = classify
         self._limit = float(ceiling)
-        self._cut_at_s = self._changed_at_s = -inf
+        self._cut_at_s = self._changed_at_s = self._counts_from_s = -inf
         self._pace_s = 0.0
         """How long after a change the limit may be raised at the earliest."""
         self._step = 1
         self._usual_s: float | None = None
-        self._learned = 0
+        self._learned = 0.0
         self._openings = 0
         self._samples = 0
         self._sum_s = 0.0
@@ -91,8 +93,8 @@ class AdaptiveLimit:
         if attempt.started_at_s <= self._cut_at_s:
             return
         first_s = attempt.first_token_s
-        if first_s is not None and in_flight <= max(self._floor, self._limit / 8):
-            self._learn(first_s)
+        if first_s is not None:
+            self._learn(first_s, in_flight)
         self._count(first_s, in_flight)
 
     def record_failed(
@@ -115,14 +117,17 @@ class AdaptiveLimit:
             return True
         return isinstance(error, TimedOut) and verdict.counts is Counts.FAILURE
 
-    def _learn(self, first_s: float) -> None:
+    def _learn(self, first_s: float, in_flight: int) -> None:
+        """Take `first_s` for usual, the less so the more was in flight."""
+        few = max(self._floor, self._limit / 8)
+        weight = min(1.0, few / in_flight) ** 4
         usual_s = first_s if self._usual_s is None else self._usual_s
-        self._learned = min(self._learned + 1, _LONG_TERM_SAMPLES)
-        self._usual_s = usual_s + (first_s - usual_s) / self._learned
+        self._learned = min(self._learned + weight, _LONG_TERM_SAMPLES)
+        self._usual_s = usual_s + (first_s - usual_s) * weight / self._learned
 
     def _count(self, latency_s: float | None, in_flight: int) -> None:
         """Add to the round, if it was the limit that bounded the load."""
-        if in_flight * 2 < self._limit:
+        if in_flight * 2 < self.limit or self._clock.now() < self._counts_from_s:
             return
         self._openings += 1
         if latency_s is not None:
@@ -151,6 +156,8 @@ class AdaptiveLimit:
         """Lower the limit to the share `to`; what is under way says no more of it."""
         self._limit = max(self._limit * to, float(self._floor))
         self._cut_at_s = self._changed_at_s = self._clock.now()
+        # The first to open are the quickest: they would make the round look good.
+        self._counts_from_s = self._cut_at_s + 2 * (self._usual_s or 0.0)
         self._step = 1
         self._openings, self._samples, self._sum_s = 0, 0, 0.0
 
@@ -160,5 +167,6 @@ class AdaptiveLimit:
             return 1.0
         mean_s = self._sum_s / self._samples
         if mean_s * self._tolerance < self._usual_s:
-            self._usual_s = mean_s  # faster under load than it ever was without
+            # Faster under load than it ever was without: what is usual has changed.
+            self._usual_s += _PULL * (mean_s - self._usual_s)
         return mean_s / self._usual_s

@@ -53,12 +53,13 @@ class Fed:
 
     def knows(self, usual_s: float) -> None:
         """Let it learn what is usual while there is little to do."""
-        for _ in range(30):
+        for _ in range(50):
             self.opened(usual_s, in_flight=1)
 
     def round(self, tell: Callable[[], None] | None = None) -> None:
         """As many openings, at a full limit, as there are in a round."""
-        for _ in range(max(10, self.limit)):
+        self.clock.advance(100.0)  # what opens right after a cut does not count
+        for _ in range(max(20, self.limit)):
             (tell or self.opened)()
 
     def _tell_opened(self, attempt: Attempt, in_flight: int | None) -> None:

@@ -197,8 +197,8 @@ def test_first_tokens_that_come_later_than_usual_lower_the_limit_in_proportion()
     fed = Fed(ceiling=50)
     fed.knows(1.0)
 
-    fed.round(lambda: fed.opened(1.4))
-    assert fed.limit == 46  # 50 times 1.3 / 1.4
+    fed.round(lambda: fed.opened(1.3))
+    assert fed.limit == 46  # 50 times 1.2 / 1.3
 
     fed.round(lambda: fed.opened(30.0))
     assert fed.limit == 41  # a tenth at the most
@@ -210,7 +210,7 @@ def test_first_tokens_a_little_later_than_usual_keep_the_limit_where_it_is() -> 
     before = fed.limit
 
     for _ in range(10):
-        fed.round(lambda: fed.opened(1.25))
+        fed.round(lambda: fed.opened(1.15))
 
     assert fed.limit == before
 
@@ -256,14 +256,39 @@ def test_an_answer_in_one_piece_that_was_given_up_has_no_latency_to_bound() -> N
     assert fed.limit == 64
 
 
-def test_what_is_usual_does_not_creep_up_under_load() -> None:
+def test_what_is_usual_hardly_creeps_up_under_load() -> None:
     fed = Fed(ceiling=64)
     fed.knows(1.0)
 
     for _ in range(1000):
-        fed.opened(1.25, in_flight=fed.limit)
+        fed.opened(1.15, in_flight=fed.limit)
 
-    assert fed.adaptive.usual_first_token_s == pytest.approx(1.0)
+    assert fed.adaptive.usual_first_token_s == pytest.approx(1.0, abs=0.001)
+
+
+def test_what_is_usual_and_was_taken_for_too_little_does_not_hold_the_limit_down() -> (
+    None
+):
+    fed = cut(times=22, ceiling=64)
+    fed.knows(1.0)
+    assert fed.limit == 6
+
+    for _ in range(1000):
+        fed.opened(1.15)  # within the tolerance, but too late to raise the limit
+
+    assert fed.limit > 12
+
+
+def test_the_quick_ones_after_a_cut_are_not_taken_for_all() -> None:
+    fed = Fed(ceiling=64)
+    fed.knows(1.0)
+    fed.failed(ProviderError(OVERLOADED), after_s=0.01)
+
+    for _ in range(int(1.9 / 0.011)):
+        fed.opened(0.01)
+
+    assert fed.limit == 57
+    assert fed.adaptive.usual_first_token_s == pytest.approx(1.0, abs=0.01)
 
 
 def test_a_target_that_has_become_slower_for_good_gets_its_limit_back() -> None:
@@ -271,21 +296,22 @@ def test_a_target_that_has_become_slower_for_good_gets_its_limit_back() -> None:
     fed.knows(1.0)
     lowest = 32
 
-    for _ in range(2000):
+    for _ in range(3000):
         fed.opened(3.0)
         lowest = min(lowest, fed.limit)
 
     assert lowest == 4, "the new latency is learned with little in flight"
     assert fed.limit == 32
-    assert fed.adaptive.usual_first_token_s == pytest.approx(3.0, rel=0.3)
+    assert fed.adaptive.usual_first_token_s == pytest.approx(3.0, rel=0.2)
 
 
-def test_a_target_that_is_faster_under_load_than_it_ever_was_is_believed() -> None:
+def test_a_target_that_has_become_faster_for_good_is_believed_by_and_by() -> None:
     fed = Fed(ceiling=64)
     fed.knows(3.0)
 
-    fed.round(lambda: fed.opened(1.0))
-    assert fed.adaptive.usual_first_token_s == pytest.approx(1.0)
+    for _ in range(20):
+        fed.round(lambda: fed.opened(1.0))
+    assert fed.adaptive.usual_first_token_s == pytest.approx(1.0, rel=0.21)
 
     fed.round(lambda: fed.opened(2.0))
     assert fed.limit == 57

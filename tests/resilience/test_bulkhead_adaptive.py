@@ -75,18 +75,19 @@ async def test_answers_raise_the_limit_when_they_open_not_when_their_streams_end
     place = Adapting(ceiling=20)
     await place.is_throttled(5)
     assert place.bulkhead.limit == 11
+    streams = [await place.send(0.01, "opened") for _ in range(10)]
 
-    calls = [await place.send(0.01, "opened") for _ in range(11)]
-    more = asyncio.gather(*(place.send(0.01, "opened") for _ in range(11)))
-    await spin()
-    for call in calls:
-        await call.close()
-    calls = await more
+    for _ in range(20):
+        before = place.bulkhead.limit
+        last = await place.send(0.01, "opened")
+        if place.bulkhead.limit > before:
+            break
+        await last.close()
 
-    assert place.bulkhead.in_use == 11, "their streams go on"
     assert place.bulkhead.limit == 12
+    assert place.bulkhead.in_use == 11, "none of these streams has ended"
     assert place.heard.of(LimitChanged)[-1] == LimitChanged("a", 11, 12)
-    for call in calls:
+    for call in [*streams, last]:
         await call.close()
 
 
@@ -123,18 +124,21 @@ async def test_a_raised_limit_lets_waiters_in_at_once() -> None:
     place = Adapting(ceiling=20)
     await place.is_throttled(6)
     assert place.bulkhead.limit == 10
-    for call in [await place.send(0.5, "opened") for _ in range(10)]:
-        await call.close()
-    opening = [asyncio.create_task(place.send(0.5, "opened")) for _ in range(10)]
+    streams = [await place.send(0.01, "opened") for _ in range(9)]
+    for _ in range(14):
+        await (await place.send(0.01, "opened")).close()
+    opening = asyncio.create_task(place.send(0.01, "opened"))
     await spin()
     waiter = asyncio.create_task(place.send("opened"))
+    await spin()
+    assert place.bulkhead.queued == 1
 
-    calls = [await task for task in opening]
+    streams.append(await opening)
     await spin()
 
     assert place.bulkhead.limit == 11
     assert place.bulkhead.in_use == 11
-    for call in [*calls, await waiter]:
+    for call in [*streams, await waiter]:
         await call.close()
 
 
