@@ -347,11 +347,11 @@ class _HalfOpen(State, CircuitHalfOpenState):
 
     def judge_overdue(self) -> None:
         self._decide()  # the fleet may have left that to us
-        if self._breaker._state is not self:
-            return
         now_s = self._breaker.clock.now()
         within_s = self._breaker.config.verdict_within_s
         for permit in tuple(self._outstanding):
+            if self._breaker._state is not self:
+                return  # decided meanwhile
             if now_s - permit.issued_at_s < within_s:
                 return  # the rest is younger
             if not permit.opened:

@@ -306,3 +306,17 @@ def test_who_is_closed_already_keeps_its_window_when_the_fleet_closes() -> None:
     assert breaker.state == "closed"
     assert breaker.totals == Totals(3, 3, 0)
     assert heard.events == []
+
+
+def test_a_verdict_in_time_stands_against_a_probe_that_is_overdue_after_it() -> None:
+    """More probes are out than decide, as can be when the fleet has just gone silent."""
+    seat = NotingSeat()
+    seat.is_led = True
+    breaker, clock = half_open(seat, permitted=1, verdict_within_s=60.0)
+    flowing, silent = breaker.admit(), breaker.admit()
+    flowing.opened = True
+    clock.advance(60.0)
+    seat.is_led = False
+    assert breaker.state == "closed"
+    silent.cancel()
+    assert breaker.state == "closed"
