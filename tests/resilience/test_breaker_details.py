@@ -309,7 +309,7 @@ def test_who_is_closed_already_keeps_its_window_when_the_fleet_closes() -> None:
 
 
 def test_a_verdict_in_time_stands_against_a_probe_that_is_overdue_after_it() -> None:
-    """More probes are out than decide, as can be when the fleet has just gone silent."""
+    """More probes are out than decide, as when the fleet has just gone silent."""
     seat = NotingSeat()
     seat.is_led = True
     breaker, clock = half_open(seat, permitted=1, verdict_within_s=60.0)
