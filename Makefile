@@ -23,7 +23,7 @@ demo: ## watch requests being answered while the first provider is killed and co
 
 .PHONY: test
 test: tools ## run the whole test suite, with coverage
-	@$(RUN) pytest --cov --cov-report=term:skip-covered --cov-fail-under=95 $(ARGS)
+	@$(RUN) pytest -n auto --cov --cov-report=term:skip-covered --cov-fail-under=95 $(ARGS)
 
 .PHONY: check
 check: tools ## lint, format, types, contracts, dead code, secrets, manifests, generated files

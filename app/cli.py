@@ -8,6 +8,7 @@ read or the command was misused.
 
 import os
 import re
+import signal
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -75,6 +76,7 @@ def serve(
 
     from app.composition import create_app
 
+    signal.signal(signal.SIGTERM, _end)
     uvicorn.run(
         create_app(loaded),
         host=loaded.server.host if host is None else host,
@@ -213,6 +215,11 @@ Its entry, for `keys` in gateway.yaml:
   - id: {name}
     sha256: {digest}
     project: {project}""")
+
+
+def _end(*_: object) -> None:
+    """End well: before it serves, and when uvicorn, drained, repeats the signal."""
+    raise SystemExit(0)
 
 
 def _load(file: Path | None) -> "Config":

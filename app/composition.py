@@ -1,217 +1,39 @@
-"""Builds the gateway from its configuration: the only module that names every class.
+"""Builds the gateway from its configuration, and runs what must run beside it.
 
 Rule: wiring and lifetimes only. What is started here is stopped here, in reverse, on
-every path; nothing here runs per request.
+every path; nothing here runs per request. Routes are built in `chains.py`.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
-from pydantic import SecretStr
 
 from app import config as configuration
 from app.api.app import build_app
 from app.api.state import Services
+from app.chains import Targets, build_route, reveal
 from app.config import Config
 from app.domain import Client
-from app.errors import ContentFiltered, classify
 from app.gateway.accounting import Price, PriceList
-from app.gateway.routing import Guards, Route, RouteTable, UpstreamTarget
+from app.gateway.routing import RouteTable
 from app.gateway.service import Gateway
 from app.keys.keyring import KeyEntry, Keyring
-from app.providers.openai import OpenAIProvider
-from app.providers.protocol import Provider
 from app.quota.ledger import Ledger
-from app.store.connection import Store
+from app.store.connection import OPERATIONS, Store
 from app.store.embedded import EmbeddedServer
 from app.telemetry import Metrics, TargetName, Telemetry, Tracing
 from app.telemetry import logging as logs
 from app.telemetry.loop_lag import watch_loop
 from app.telemetry.tracing import otlp_exporter
 from app.upstream import AiohttpTransport, Upstream
-from resilience.admission import BreakerAdmit, BreakerPeek
-from resilience.breaker import Breaker
-from resilience.budget import RetryBudget
-from resilience.bulkhead import Bulkhead
-from resilience.chain import Chain, Target
 from resilience.clock import Clock, SystemClock
-from resilience.cooldown import CooldownGate
-from resilience.events import Listener
-from resilience.health import Health
-from resilience.outcome import Disposition, Verdict
-from resilience.pipeline import Pipeline
-from resilience.policy import Policy
-from resilience.retry import Retry
-from resilience.slowness import SlownessRule
-from resilience.timeout import Timeouts
-
-_DIALECTS: Mapping[str, Provider] = {"openai": OpenAIProvider()}
-
-
-@dataclass(frozen=True, slots=True)
-class _LiveTarget:
-    """What the metrics read of one target at every scrape."""
-
-    provider: str
-    model: str
-    breaker: Breaker | None
-    bulkhead: Bulkhead
-    health: Health
-    budget: RetryBudget
-
-
-class _Targets:
-    """Builds each target's guards once, however many routes use it.
-
-    Guards belong to a `provider/model`, the retry budget to a provider: their state is
-    about the provider, not about who asks.
-    """
-
-    def __init__(
-        self, clock: Clock, listener: Listener, health: dict[str, Health]
-    ) -> None:
-        self._health = health
-        self._clock = clock
-        self._listener = listener
-        self._guards: dict[str, Guards] = {}
-        self._budgets: dict[str, RetryBudget] = {}
-        self.live: list[_LiveTarget] = []
-
-    def guards(
-        self, target: configuration.Target, policy: configuration.Policy
-    ) -> Guards:
-        """Return the guards of `target`, by the first policy that named it."""
-        known = self._guards.get(target.name)
-        if known is not None:
-            return known
-        breaker = None
-        if policy.breaker.enabled:
-            breaker = Breaker(
-                target.name,
-                policy.breaker.config(),
-                self._clock,
-                listener=self._listener,
-            )
-        bulkhead = Bulkhead(
-            target.name,
-            limit=policy.bulkhead.limit,
-            queue=policy.bulkhead.queue,
-            wait_s=policy.bulkhead.wait_s,
-        )
-        budget = self._budget(target.provider, policy.retry)
-        guards = Guards(
-            breaker,
-            bulkhead,
-            CooldownGate(
-                target.name,
-                self._clock,
-                classify,
-                base_s=policy.retry.throttle_base_s,
-            ),
-            budget,
-            Health(self._clock),
-        )
-        self._guards[target.name] = guards
-        self._health[target.name] = guards.health
-        self.live.append(
-            _LiveTarget(
-                target.provider, target.model, breaker, bulkhead, guards.health, budget
-            )
-        )
-        return guards
-
-    def _budget(self, provider: str, retry: configuration.Retry) -> RetryBudget:
-        return self._budgets.setdefault(
-            provider,
-            RetryBudget(
-                self._clock,
-                ratio=retry.budget_ratio,
-                floor_per_s=retry.budget_min_per_s,
-            ),
-        )
-
-
-def _pipeline(policy: configuration.Policy, guards: Guards, clock: Clock) -> Pipeline:
-    """Return the layers of one target, outermost first."""
-    slow = SlownessRule(
-        policy.breaker.slow_first_token_s, policy.breaker.slow_per_token_s
-    )
-    layers: list[Policy] = [
-        Retry(
-            clock,
-            policy.retry.backoff(),
-            guards.budget,
-            classify,
-            wait_up_to_s=policy.retry.wait_up_to_s,
-        ),
-        guards.cooldown,
-    ]
-    if guards.breaker is not None:
-        layers.append(BreakerPeek(guards.breaker))
-    layers.append(guards.bulkhead)
-    if guards.breaker is not None:
-        layers.append(BreakerAdmit(guards.breaker, classify, slow))
-    layers.append(guards.budget)
-    layers.append(Timeouts(policy.timeouts.limits()))
-    return Pipeline(layers, classify=classify, is_slow=slow)
-
-
-def _route(
-    name: str,
-    route: configuration.Route,
-    config: Config,
-    targets: _Targets,
-    clock: Clock,
-) -> Route:
-    chained: list[Target] = []
-    upstream: dict[str, UpstreamTarget] = {}
-    for target in route.targets:
-        policy = config.policy_of(route, target)
-        guards = targets.guards(target, policy)
-        provider = config.providers[target.provider]
-        pipeline = _pipeline(policy, guards, clock)
-        chained.append(Target(target.name, pipeline, guards, target.context_window))
-        upstream[target.name] = UpstreamTarget(
-            name=target.name,
-            provider=target.provider,
-            model=target.model,
-            dialect=_DIALECTS[provider.dialect],
-            base_url=provider.base_url,
-            api_key=_reveal(provider.api_key),
-            limits=policy.timeouts.limits(),
-            guards=guards,
-        )
-    own = config.policies[route.policy]
-    fallback = route.on_content_filter == "fallback"
-    return Route(
-        name=name,
-        chain=Chain(chained, _past_content_filter if fallback else classify),
-        targets=upstream,
-        deadline_s=own.deadline_s,
-        max_attempts=own.max_attempts,
-        skip_malformed=route.on_malformed_chunk == "skip",
-        stream_upstream=route.upstream_stream == "auto",
-    )
-
-
-def _past_content_filter(exc: BaseException) -> Verdict:
-    """Classify for a route that may go on after a content filter."""
-    verdict = classify(exc)
-    if isinstance(exc, ContentFiltered):
-        return replace(verdict, disposition=Disposition.NEXT_TARGET)
-    return verdict
-
-
-def _reveal(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()
 
 
 def _keyring(config: Config) -> Keyring:
@@ -237,7 +59,7 @@ def _prices(config: Config) -> PriceList:
     )
 
 
-def _telemetry(config: Config, clock: Clock, health: Mapping[str, Health]) -> Telemetry:
+def _telemetry(config: Config, clock: Clock) -> Telemetry:
     targets = {
         target.name: _target_name(config, target)
         for route in config.routes.values()
@@ -247,11 +69,12 @@ def _telemetry(config: Config, clock: Clock, health: Mapping[str, Health]) -> Te
         routes=config.routes,
         targets=targets.values(),
         projects={key.project for key in config.keys},
+        store_ops=OPERATIONS,
     )
     metrics.record_build(version("breakwater"))
     metrics.record_config_loaded()
     traces = config.telemetry.traces
-    endpoint = _reveal(traces.endpoint)
+    endpoint = reveal(traces.endpoint)
     tracing = Tracing(
         None if endpoint is None else otlp_exporter(endpoint),
         sample_ratio=traces.sample_ratio,
@@ -260,7 +83,7 @@ def _telemetry(config: Config, clock: Clock, health: Mapping[str, Health]) -> Te
         version=version("breakwater"),
         on_dropped=metrics.record_dropped,
     )
-    return Telemetry(metrics, tracing, health=health, clock=clock)
+    return Telemetry(metrics, tracing, clock=clock)
 
 
 def _target_name(config: Config, target: configuration.Target) -> TargetName:
@@ -277,20 +100,24 @@ class _Life:
     def __init__(self, config: Config, clock: Clock) -> None:
         self.config = config
         self.clock = clock
-        health: dict[str, Health] = {}
-        self.telemetry = _telemetry(config, clock, health)
+        self.telemetry = _telemetry(config, clock)
         self.upstream = Upstream(AiohttpTransport())
         self.embedded: EmbeddedServer | None = None
-        url = _reveal(config.store.url) or "none"
+        url = reveal(config.store.url) or "none"
         if url == "embedded":
             self.embedded = EmbeddedServer()
             url = self.embedded.url
         self.store: Store | None = None
         if url != "none":
-            self.store = Store(url, clock, timeout_s=config.store.timeout_s)
-        targets = _Targets(clock, self.telemetry.listener, health)
+            self.store = Store(
+                url,
+                clock,
+                timeout_s=config.store.timeout_s,
+                observe=self.telemetry.metrics.record_store_operation,
+            )
+        targets = Targets(clock, self.telemetry.listener)
         routes = [
-            _route(name, route, config, targets, clock)
+            build_route(name, route, config, targets, clock)
             for name, route in config.routes.items()
         ]
         self.telemetry.metrics.track_targets(targets.live)

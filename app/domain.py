@@ -57,16 +57,16 @@ class Chunk:
     """One event of a provider's stream.
 
     `raw` are the bytes to forward, `data` the parsed JSON (None for a comment);
-    `tokens` how many pieces of content it carries; `finished` how many choices it
-    ends, and `finish_reason` why; `usage` the provider's count, if this event brings
-    it; `usage_only` whether it was sent for accounting alone; `done` whether it is the
-    stream's last word.
+    `tokens` how many pieces of content it carries; `finished` which choices it ends
+    (their indexes), and `finish_reason` why; `usage` the provider's count, if this
+    event brings it; `usage_only` whether it was sent for accounting alone; `done`
+    whether it is the stream's last word.
     """
 
     raw: bytes
     data: dict[str, Any] | None = None
     tokens: int = 0
-    finished: int = 0
+    finished: tuple[int, ...] = ()
     finish_reason: str | None = None
     usage: Usage | None = None
     usage_only: bool = False

@@ -3,7 +3,8 @@
 It imports the standard library, tenacity and aiobreaker, and nothing else; it does no
 I/O, and knows neither HTTP nor language models beyond the words *token* and *target*.
 
-The names below are what a program needs to compose a chain; errors are in
+Most programs need `Guard` and `GuardedChain`, which have every layer in its place; the
+other names are what is needed to compose a chain by hand. Errors are in
 `resilience.errors`, events in `resilience.events`, doubles in `resilience.testing`.
 """
 
@@ -20,6 +21,7 @@ from resilience.clock import SystemClock
 from resilience.cooldown import CooldownGate
 from resilience.deadline import Deadline, current_deadline
 from resilience.ejection import Ejection
+from resilience.guard import Guard, GuardedChain
 from resilience.health import Health
 from resilience.hedge import Hedge
 from resilience.latency import TargetLatency
@@ -51,6 +53,8 @@ __all__ = [
     "DecisionTrace",
     "Ejection",
     "Failover",
+    "Guard",
+    "GuardedChain",
     "Health",
     "Hedge",
     "LeastLatency",

@@ -6,6 +6,7 @@ lease, settled by how the reply closes.
 """
 
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 
 from resilience.breaker import Breaker
@@ -61,43 +62,26 @@ class BreakerAdmit:
         except BreakerOpen:
             call.emit(BreakerRejected(self._breaker.target, self._breaker.state))
             raise
-        call.leases.push(_PermitLease(permit, call, self._classify, self._is_slow))
+        call.leases.push(partial(self._settle, permit, call))
         opened = await operation(call)
         permit.opened = True
         return opened
 
-
-class _PermitLease:
-    __slots__ = ("_call", "_classify", "_is_slow", "_permit")
-
-    def __init__(
+    def _settle(
         self,
         permit: Permit,
         call: Call,
-        classify: Classify,
-        is_slow: Callable[[Attempt], bool],
-    ) -> None:
-        self._permit = permit
-        self._call = call
-        self._classify = classify
-        self._is_slow = is_slow
-
-    def __enter__(self) -> None:
-        """Nothing: the permit was taken when it was issued."""
-
-    def __exit__(
-        self,
         kind: type[BaseException] | None,
         exc: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        attempt = self._call.attempt
+        attempt = call.attempt
         slow = attempt is not None and self._is_slow(attempt)
         if exc is None:
-            self._permit.ok(slow=slow)
+            permit.ok(slow=slow)
             return
         verdict = self._classify(exc)
         if verdict.counts is Counts.FAILURE:
-            self._permit.fail(slow=slow, retry_after_s=verdict.retry_after_s)
+            permit.fail(slow=slow, retry_after_s=verdict.retry_after_s)
         else:
-            self._permit.neutral(slow=slow)
+            permit.neutral(slow=slow)

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from resilience.clock import Clock
 from resilience.errors import BreakerOpen
 from resilience.events import BreakerChanged, Listener, Silent, tell
-from resilience.machine import NAMES, BreakerState, Machine, Open
+from resilience.machine import NAMES, Machine, Open
 from resilience.outcome import Counts
 from resilience.permit import Permit
 from resilience.seat import Seat
+from resilience.states import BreakerState
 from resilience.trip import BreakerConfig
 from resilience.window import Totals
 
@@ -54,7 +55,7 @@ class Breaker:
         """The state now; an open time that is over still shows as OPEN until asked."""
         if self._forced is not None:
             return self._forced
-        self._refresh()
+        self._machine.look()
         return NAMES[self._machine.current_state]
 
     @property
@@ -62,8 +63,7 @@ class Breaker:
         """Whether an attempt would be admitted now."""
         if self._forced is not None:
             return self._forced is not BreakerState.FORCED_OPEN
-        self._refresh()
-        return self._machine.state.refuses() is None
+        return self._machine.look().refuses() is None
 
     @property
     def shared(self) -> bool:
@@ -78,8 +78,7 @@ class Breaker:
     @property
     def open_for_s(self) -> float:
         """Seconds until an open breaker will admit a probe; 0 otherwise."""
-        self._refresh()
-        if not isinstance(self._machine.state, Open):
+        if not isinstance(self._machine.look(), Open):
             return 0.0
         return max(0.0, self._machine.open_until_s - self._clock.now())
 
@@ -101,13 +100,14 @@ class Breaker:
         Raises:
             BreakerOpen: the attempt must not be made.
         """
-        self.peek()
         now_s = self._clock.now()
         if self._forced is BreakerState.DISABLED:
             return Permit(None, now_s, self._settle)
-        if isinstance(self._machine.state, Open):
+        self.peek()
+        state = self._machine._state
+        if isinstance(state, Open):
             self._machine.half_open()
-        state = self._machine.state
+            state = self._machine._state
         permit = Permit(state, now_s, self._settle)
         state.issue(permit, alternative_ready)
         return permit
@@ -152,7 +152,3 @@ class Breaker:
         if self._forced is not None:
             return BreakerOpen(self.target)
         return BreakerOpen(self.target, self._machine.state.refuses())
-
-    def _refresh(self) -> None:
-        """Let the fleet and time act: a probe that is overdue has a verdict now."""
-        self._machine.look()

@@ -88,6 +88,8 @@ class RetryBudget:
     def _advance(self) -> int:
         """Clear the buckets that have expired; return the current one's index."""
         now = int(self._clock.now() // self._bucket_s)
+        if now == self._head:
+            return now % _BUCKETS
         for passed in range(self._head + 1, min(now, self._head + _BUCKETS) + 1):
             self._deposits[passed % _BUCKETS] = 0
             self._withdrawals[passed % _BUCKETS] = 0

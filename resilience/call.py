@@ -76,6 +76,9 @@ class _Shared:
     attempts: list[Attempt] = field(default_factory=list)
 
 
+_SILENT = Silent()
+
+
 def _no_alternative() -> bool:
     return False
 
@@ -110,7 +113,7 @@ class Call:
         labels: Mapping[str, str] | None = None,
     ) -> None:
         self._shared = _Shared(
-            shrunk(deadline), max_attempts, listener or Silent(), labels or {}
+            shrunk(deadline), max_attempts, listener or _SILENT, labels or {}
         )
         self.leases = Leases()
         self.kind = AttemptKind.PRIMARY

@@ -7,11 +7,12 @@ seconds; after that the breaker is alone, as if there were no fleet.
 """
 
 from resilience.clock import Clock
-from resilience.machine import NAMES, BreakerState, Machine
+from resilience.machine import NAMES, Machine
 from resilience.outcome import Counts
 from resilience.permit import Permit
 from resilience.seat import Order, Seat
 from resilience.shared import Batch, ProbeResult, Report, Second, View
+from resilience.states import BreakerState
 from resilience.trip import judge_probes, ratios_trip
 
 _QUORUM = 2

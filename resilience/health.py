@@ -5,13 +5,13 @@ Rule: it observes and never refuses: what refuses is the breaker. Choices betwee
 time, so that the score of a quiet target does not depend on how often it is asked.
 """
 
-from resilience.breaker import BreakerState
 from resilience.call import Attempt
 from resilience.clock import Clock
 from resilience.events import BreakerChanged, Event, HealthChanged, Listener, tell
 from resilience.latency import Ewma, TargetLatency
 from resilience.outcome import Counts
 from resilience.slowness import SlownessRule
+from resilience.states import BreakerState
 
 _BY_STATE = {
     BreakerState.OPEN: 0.0,

@@ -15,6 +15,7 @@ from contextlib import (
     suppress,
 )
 from types import TracebackType
+from typing import Any
 
 _log = logging.getLogger("resilience")
 
@@ -33,33 +34,28 @@ class Leases:
     __slots__ = ("_held",)
 
     def __init__(self) -> None:
-        self._held: list[_Sync | _Async | Leases] = []
+        self._held: list[_Lease] = []
 
     def __len__(self) -> int:
-        """How many leases are held."""
-        return sum(
-            len(lease) if isinstance(lease, Leases) else 1 for lease in self._held
-        )
+        """How many leases are held; those adopted together count as one."""
+        return len(self._held)
 
     def push(self, lease: AbstractContextManager[object] | _Exit) -> None:
         """Hold what is released by `lease.__exit__`, or by calling `lease` so."""
-        if isinstance(lease, AbstractContextManager):
-            self._held.append(_Sync(lease.__exit__))
-        else:
-            self._held.append(_Sync(lease))
+        # Not isinstance: that costs more for these abstract classes than the rest.
+        leave: Any = getattr(lease, "__exit__", lease)
+        self._held.append(leave)
 
     def push_async_exit(
         self, lease: AbstractAsyncContextManager[object] | _AsyncExit
     ) -> None:
         """Hold what is released by `lease.__aexit__`, or by awaiting `lease` so."""
-        if isinstance(lease, AbstractAsyncContextManager):
-            self._held.append(_Async(lease.__aexit__))
-        else:
-            self._held.append(_Async(lease))
+        leave: Any = getattr(lease, "__aexit__", lease)
+        self._held.append(_Async(leave))
 
     def callback(self, release: Callable[..., object], /, *args: object) -> None:
         """Hold what is released by calling `release(*args)`."""
-        self._held.append(_Sync(lambda *_: release(*args)))
+        self._held.append(lambda *_: release(*args))
 
     def push_async_callback(
         self, release: Callable[..., Awaitable[object]], /, *args: object
@@ -77,13 +73,16 @@ class Leases:
         """Hold what `other` holds, now and later."""
         self._held.append(other)
 
-    async def release(self, exc: BaseException | None = None) -> None:
-        """Release everything; only the first call has anything to do.
+    async def release(
+        self, exc: BaseException | None = None, *, above: int = 0
+    ) -> None:
+        """Release everything, or what was held after the first `above`.
 
+        Only the first call has anything to do.
         Shielded: a cancellation that arrives meanwhile is delivered afterwards.
         Without leases that need to wait, there is no task switch.
         """
-        held = self._take()
+        held = self._take(above)
         waiting = _release_until_async(held, exc)
         if waiting is None:
             return
@@ -97,16 +96,13 @@ class Leases:
             await _undisturbed(rest)
         rest.result()
 
-    def _take(self) -> "list[_Sync | _Async | Leases]":
-        held, self._held = self._held, []
+    def _take(self, above: int = 0) -> "list[_Lease]":
+        held = self._held
+        if above:
+            self._held, held = held[:above], held[above:]
+        else:
+            self._held = []
         return held
-
-
-class _Sync:
-    __slots__ = ("leave",)
-
-    def __init__(self, leave: _Exit) -> None:
-        self.leave = leave
 
 
 class _Async:
@@ -116,8 +112,11 @@ class _Async:
         self.leave = leave
 
 
+type _Lease = _Exit | _Async | Leases
+
+
 def _release_until_async(
-    held: list[_Sync | _Async | Leases], exc: BaseException | None
+    held: list[_Lease], exc: BaseException | None
 ) -> _Async | None:
     """Release from the end of `held`; stop at, and return, one that must be awaited."""
     kind = None if exc is None else type(exc)
@@ -130,14 +129,14 @@ def _release_until_async(
             return lease
         else:
             try:
-                lease.leave(kind, exc, trace)
+                lease(kind, exc, trace)
             except Exception:
                 _log.exception("a lease failed to release")
     return None
 
 
 async def _release_all(
-    first: _Async, held: list[_Sync | _Async | Leases], exc: BaseException | None
+    first: _Async, held: list[_Lease], exc: BaseException | None
 ) -> None:
     kind = None if exc is None else type(exc)
     trace = None if exc is None else exc.__traceback__

@@ -27,7 +27,7 @@ exponential open time after Finagle's failure accrual.
 
 from collections.abc import Callable
 from datetime import datetime
-from enum import StrEnum
+from typing import Any
 
 from aiobreaker import CircuitBreaker, CircuitBreakerState
 from aiobreaker.state import (
@@ -45,23 +45,12 @@ from resilience.events import BreakerChanged, Listener, tell
 from resilience.outcome import Counts
 from resilience.permit import Permit
 from resilience.seat import Order, Seat
+from resilience.states import BreakerState
 from resilience.trip import BreakerConfig, TripPolicy, judge_probes
 from resilience.window import Totals
 
 _RAMP_FLOOR = 0.1
-_BUSY_PROBE_RETRY_S = 1.0
-_NO_LEASE_RETRY_S = 1.0
-
-
-class BreakerState(StrEnum):
-    """What a breaker does now; the last three are an operator's orders."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
-    FORCED_OPEN = "forced_open"
-    DISABLED = "disabled"
-    METRICS_ONLY = "metrics_only"
+_BUSY_PROBE_RETRY_S = _NO_LEASE_RETRY_S = 1.0
 
 
 NAMES = {
@@ -111,7 +100,7 @@ class Storage(CircuitBreakerStorage):
         return datetime.min
 
     @opened_at.setter
-    def opened_at(self, date_time: datetime) -> None:
+    def opened_at(self, _: datetime) -> None:
         """Nothing: wall-clock time plays no part here."""
 
 
@@ -163,6 +152,16 @@ class Machine(CircuitBreaker):
         super().__init__(fail_max=1, state_storage=self.storage)
         self.seat.bind(self)
 
+    _state: Any  # aiobreaker's base class, to the type checkers; `State` in fact
+
+    def look(self) -> "State":
+        """Let the fleet and time act; return the state that comes of it."""
+        if self.seat.order is not None:
+            self._follow(self.seat.order)
+        current: Any = self.state
+        current.judge_overdue()
+        return self._state
+
     def _create_new_state(
         self,
         new_state: CircuitBreakerState,
@@ -175,12 +174,6 @@ class Machine(CircuitBreaker):
     def opens_at(self) -> None:
         """aiobreaker's wall-clock view; see `open_until_s`."""
         return None
-
-    def look(self) -> None:
-        """Let the fleet and time act: what they have decided is done now."""
-        if self.seat.order is not None:
-            self._follow(self.seat.order)
-        self.state.judge_overdue(self.clock.now())
 
     def fail(self, state: CircuitBreakerBaseState) -> None:
         """Tell `state` of a failure by the target's fault."""
@@ -257,7 +250,7 @@ class Machine(CircuitBreaker):
         tell(self.listener, BreakerChanged(self.target, before, after, open_for_s))
 
 
-class _Rules:
+class State:
     """What every state of ours answers besides aiobreaker's hooks."""
 
     _breaker: Machine
@@ -266,7 +259,7 @@ class _Rules:
         """None if an attempt may be made, else in how many seconds to ask again."""
         return None
 
-    def judge_overdue(self, now_s: float) -> None:
+    def judge_overdue(self) -> None:
         """Settle what time has decided."""
 
     def issue(self, permit: Permit, alternative_ready: Callable[[], bool]) -> None:
@@ -280,7 +273,7 @@ class _Rules:
         """An inconclusive attempt was slow."""
 
 
-class _Closed(_Rules, CircuitClosedState):
+class _Closed(State, CircuitClosedState):
     def __init__(
         self,
         machine: Machine,
@@ -303,9 +296,8 @@ class _Closed(_Rules, CircuitClosedState):
 
     def on_success(self) -> None:
         machine = self._breaker
-        machine.storage.policy.record_success(
-            machine.clock.now(), slow=machine.storage.slow
-        )
+        storage = machine.storage
+        storage.policy.record_success(machine.clock.now(), slow=storage.slow)
         self._trip_if_due()
 
     def on_slow(self) -> None:
@@ -318,11 +310,11 @@ class _Closed(_Rules, CircuitClosedState):
         self._trip_if_due()
 
     def _trip_if_due(self) -> None:
-        if self._breaker.fail_counter >= self._breaker.fail_max:
+        if self._breaker.storage.counter:
             self._breaker.open()
 
 
-class Open(_Rules, CircuitOpenState):
+class Open(State, CircuitOpenState):
     def refuses(self) -> float | None:
         seat = self._breaker.seat
         left_s = self._breaker.open_until_s - self._breaker.clock.now()
@@ -332,7 +324,7 @@ class Open(_Rules, CircuitOpenState):
         return None if seat.may_probe() else _NO_LEASE_RETRY_S
 
 
-class _HalfOpen(_Rules, CircuitHalfOpenState):
+class _HalfOpen(State, CircuitHalfOpenState):
     def __init__(
         self,
         machine: Machine,
@@ -353,12 +345,13 @@ class _HalfOpen(_Rules, CircuitHalfOpenState):
             return _BUSY_PROBE_RETRY_S
         return None
 
-    def judge_overdue(self, now_s: float) -> None:
+    def judge_overdue(self) -> None:
         self._decide()  # the fleet may have left that to us
-        if self._breaker._state is not self:
-            return
+        now_s = self._breaker.clock.now()
         within_s = self._breaker.config.verdict_within_s
         for permit in tuple(self._outstanding):
+            if self._breaker._state is not self:
+                return  # decided meanwhile
             if now_s - permit.issued_at_s < within_s:
                 return  # the rest is younger
             if not permit.opened:

@@ -15,7 +15,7 @@ from resilience.errors import BudgetExhausted
 from resilience.events import AttemptSettled
 from resilience.health import Health
 from resilience.outcome import Classify, Counts, classify
-from resilience.policy import Operation, Policy, run_attempt
+from resilience.policy import Operation, Policy
 
 
 class Pipeline:
@@ -46,9 +46,13 @@ class Pipeline:
         wrapped: Operation[T] = partial(self._send, operation)
         for layer in self._innermost_first:
             wrapped = partial(layer.execute, wrapped)
+        held_before = len(call.leases)
         token = enter(call.deadline)
         try:
-            return await run_attempt(wrapped, call, call.kind)
+            return await wrapped(call)
+        except BaseException as exc:
+            await call.leases.release(exc, above=held_before)
+            raise
         finally:
             leave(token)
 
@@ -58,42 +62,27 @@ class Pipeline:
         attempt = call.begin_attempt()
         if self._health is not None:
             self._health.started()
-        call.leases.push(_Settlement(self, call, attempt))
+        call.leases.push(partial(self._settle, call, attempt))
         opened = await operation(call)
         if attempt.first_token_at_s is None and not attempt.whole:
             attempt.first_token_at_s = call.deadline.clock.now()
         return opened
 
-    def settle(self, call: Call, attempt: Attempt, exc: BaseException | None) -> None:
-        """Record how `attempt` ended."""
+    def _settle(
+        self,
+        call: Call,
+        attempt: Attempt,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Record how `attempt` ended: the innermost lease, which sees it first."""
         attempt.ended_at_s = call.deadline.clock.now()
         verdict = None if exc is None else self._classify(exc)
         if self._health is not None:
             counts = Counts.SUCCESS if verdict is None else verdict.counts
             self._health.settled(attempt, counts)
         call.emit(AttemptSettled(attempt, verdict, exc, self._is_slow(attempt)))
-
-
-class _Settlement:
-    """The innermost lease: it sees the attempt's end first."""
-
-    __slots__ = ("_attempt", "_call", "_pipeline")
-
-    def __init__(self, pipeline: Pipeline, call: Call, attempt: Attempt) -> None:
-        self._pipeline = pipeline
-        self._call = call
-        self._attempt = attempt
-
-    def __enter__(self) -> None:
-        """Nothing: the lease is taken when it is pushed."""
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._pipeline.settle(self._call, self._attempt, exc)
 
 
 def _never_slow(attempt: Attempt) -> bool:

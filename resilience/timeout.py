@@ -47,6 +47,7 @@ class Timeouts:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._silence_s = min(limits.first_token_s, limits.total_s)
 
     async def execute[T](self, operation: Operation[T], call: Call) -> T:
         """Run `operation`: until its first token is due, then until its total limit.
@@ -56,13 +57,13 @@ class Timeouts:
             TotalTimeout: the operation went on for longer than an attempt may.
             DeadlineExceeded: the call's deadline came first.
         """
-        limits, clock = self._limits, call.deadline.clock
+        clock = call.deadline.clock
         started_s = clock.now()
         remaining_s = call.deadline.at_s - started_s
         if remaining_s <= 0:
             raise DeadlineExceeded(0)
-        awaited_s = min(limits.first_token_s, limits.total_s, remaining_s)
-        hard_s = min(limits.total_s, remaining_s)
+        hard_s = min(self._limits.total_s, remaining_s)
+        awaited_s = min(self._silence_s, remaining_s)
         waiting = True
 
         def first_token_came() -> None:

@@ -108,6 +108,8 @@ class TripPolicy:
         )
         if quiet and self._failures_in_a_row >= config.quiet_consecutive:
             return True
+        if self._window.spotless:
+            return False
         return ratios_trip(config, self.totals(now_s))
 
     def agrees(self, now_s: float) -> bool:

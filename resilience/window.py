@@ -5,14 +5,12 @@ two sliding windows of resilience4j: a ring of outcomes, and a ring of one-secon
 buckets whose totals are kept by subtracting what leaves.
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 _BUCKET_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(NamedTuple):
     """What a window holds: recorded attempts, and how many failed or were slow."""
 
     recorded: int
@@ -39,6 +37,11 @@ class Window(Protocol):
 
     def totals(self, now_s: float) -> Totals:
         """Return what the window holds at `now_s`."""
+        ...
+
+    @property
+    def spotless(self) -> bool:
+        """Whether nothing failed or was slow: the cheap answer of most times."""
         ...
 
     def clear(self) -> None:
@@ -72,6 +75,11 @@ class CountWindow:
         """Return the counts; time plays no part."""
         return Totals(self._recorded, self._failed, self._slow)
 
+    @property
+    def spotless(self) -> bool:
+        """Whether nothing that it held when last looked at failed or was slow."""
+        return not (self._failed or self._slow)
+
     def clear(self) -> None:
         """Forget everything."""
         self._ring = [None] * len(self._ring)
@@ -103,6 +111,11 @@ class TimeWindow:
         """Return the counts after dropping what is older than the span."""
         self._advance(now_s)
         return Totals(self._recorded, self._failed, self._slow)
+
+    @property
+    def spotless(self) -> bool:
+        """Whether nothing that it held when last looked at failed or was slow."""
+        return not (self._failed or self._slow)
 
     def clear(self) -> None:
         """Forget everything."""

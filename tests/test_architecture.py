@@ -45,7 +45,7 @@ VIOLATIONS = {
     "the API reads the configuration": (
         "app/api/chat.py",
         "import app.config",
-        "only main, cli and composition see the configuration",
+        "only main, cli, composition and chains see the configuration",
     ),
     "a dialect opens connections": (
         "app/providers/openai.py",
@@ -163,14 +163,22 @@ def test_modules_stay_short() -> None:
     assert not long
 
 
+def _body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of code; what the docstring tells and what the signature lists is free."""
+    body = function.body
+    if ast.get_docstring(function) is not None:
+        body = body[1:]
+    return (function.end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
 def test_functions_stay_short() -> None:
-    """No function is longer than a screen, its docstring included."""
+    """No function's body is longer than a screen."""
     long = [
         f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
         for path in _modules()
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and (node.end_lineno or 0) - node.lineno + 1 > MAX_FUNCTION_LINES
+        and _body_lines(node) > MAX_FUNCTION_LINES
     ]
     assert not long
 

@@ -54,6 +54,7 @@ def check(draft: Draft) -> Iterator[Finding]:
     """Yield what does not fit together in `draft`."""
     yield from _names(draft)
     yield from _duplicate_targets(draft)
+    yield from _weights(draft)
     yield from _duplicate_keys(draft)
     policies = draft.policies()
     for name, policy in policies.items():
@@ -114,6 +115,24 @@ def _duplicate_targets(draft: Draft) -> Iterator[Finding]:
             yield Finding(place, what, fix)
 
 
+def _weights(draft: Draft) -> Iterator[Finding]:
+    """Weights are for routes that draw by them, and somebody must have one there."""
+    weighted: dict[str, list[Any]] = {}
+    for place, target in draft.targets():
+        name = str(place[1])
+        strategy = _mapping(draft.section("routes")[name]).get("strategy", "failover")
+        if strategy == "weighted":
+            weighted.setdefault(name, []).append(target.get("weight", 1))
+        elif "weight" in target:
+            what = f"means nothing to the strategy `{strategy}`"
+            fix = "Remove it, or give the route `strategy: weighted`."
+            yield Finding((*place, "weight"), what, fix)
+    for name, weights in weighted.items():
+        if all(weight == 0 for weight in weights):
+            fix = "Give one of them a weight above 0."
+            yield Finding(("routes", name, "targets"), "all have weight 0", fix)
+
+
 def _duplicate_keys(draft: Draft) -> Iterator[Finding]:
     ids: dict[str, Location] = {}
     hashes: dict[str, Location] = {}
@@ -150,6 +169,10 @@ def _numbers(place: Location, policy: Policy) -> Iterator[Finding]:
         yield Finding(
             (*place, "timeouts", "connect_s"), what, "Connecting is part of it."
         )
+    if times.first_token_s > times.total_s:
+        what = f"is longer than total_s ({times.total_s:g}), the whole attempt"
+        fix = "A silent target would never count as one: raise total_s."
+        yield Finding((*place, "timeouts", "first_token_s"), what, fix)
     for name in ("base_s", "throttle_base_s"):
         if getattr(policy.retry, name) > policy.retry.cap_s:
             what = f"is longer than cap_s ({policy.retry.cap_s:g})"
@@ -228,6 +251,7 @@ def _owned(
     yield target, "breaker", policy.breaker
     yield target, "bulkhead", policy.bulkhead
     yield target, "retry.throttle_base_s", retry.throttle_base_s
+    yield target, "hedge.quantile", policy.hedge.quantile
     yield provider, "retry.budget_ratio", retry.budget_ratio
     yield provider, "retry.budget_min_per_s", retry.budget_min_per_s
 

@@ -83,17 +83,17 @@ class Provider(Settings):
 class Target(Settings):
     """One model of one provider."""
 
-    not_yet = frozenset({"weight"})
-
     provider: str
     """Name of the provider."""
     model: Annotated[str, Field(min_length=1, max_length=256)]
     """What the provider calls the model."""
     context_window: Annotated[int, Field(ge=1)] | None = None
     """Tokens that fit; a prompt too long for one target goes to a larger one only."""
+    weight: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
+    """Its share of a `weighted` route, compared with the others'; 0 is asked last."""
     policy: str | None = None
-    """Limits for this target instead of the route's. Deadline and attempts stay the
-    route's."""
+    """Limits for this target instead of the route's. Deadline, attempts and whether to
+    hedge stay the route's."""
 
     @property
     def name(self) -> str:
@@ -104,14 +104,14 @@ class Target(Settings):
 class Route(Settings):
     """What clients ask for as `model`, and who answers."""
 
-    not_yet = frozenset(
-        {"on_stream_break", "on_untranslatable", "weighted", "least_latency"}
-    )
+    not_yet = frozenset({"on_stream_break", "on_untranslatable"})
 
-    strategy: Literal["failover"] = "failover"
-    """How targets are chosen: `failover` asks them in order."""
+    strategy: Literal["failover", "weighted", "least_latency"] = "failover"
+    """Whom to ask first, and who is next: `failover` keeps the order of the list,
+    `weighted` draws by the targets' weights, `least_latency` takes the quicker and less
+    busy of two drawn at random."""
     targets: Annotated[tuple[Target, ...], Field(strict=False, min_length=1)]
-    """Who may answer, the first choice first."""
+    """Who may answer; with `failover`, the first choice first."""
     policy: str = "default"
     """Name of the policy."""
     on_malformed_chunk: Literal["skip", "break"] = "skip"

@@ -134,20 +134,34 @@ class Breaker(Settings):
 class Bulkhead(Settings):
     """How many requests a target gets at once."""
 
-    not_yet = frozenset({"adaptive"})
-
     limit: Annotated[int, Field(ge=1, le=100_000)] = 64
     """Requests under way."""
     queue: Annotated[int, Field(ge=0, le=100_000)] = 32
     """Requests that may wait for a place."""
     wait_s: Annotated[float, Field(ge=0, le=86_400)] = 1.0
     """How long they wait."""
+    adaptive: bool = False
+    """Whether `limit` is only the most: timeouts, 429, 529 and growing times to the
+    first content lower it, to 4 at the least; answers raise it again."""
+
+
+class Hedge(Settings):
+    """When a second target is asked because the first is late."""
+
+    enabled: bool = False
+    """Whether one is. Whoever brings content first answers; the other is cancelled."""
+    quantile: Ratio = 0.95
+    """A target is late when this share of its recent answers began sooner. It takes 20
+    within a minute to know."""
+    budget_ratio: Ratio = 0.05
+    """Share of the requests of the last minute that may be hedged; a hedge also takes
+    from the other provider's retry budget."""
 
 
 class Policy(Settings):
     """Limits of a route, and of each of its targets."""
 
-    not_yet = frozenset({"hedge", "probe"})
+    not_yet = frozenset({"probe"})
 
     deadline_s: Seconds = 120.0
     """How long a request may take in all; a client may ask for less."""
@@ -161,3 +175,5 @@ class Policy(Settings):
     """When a target is left alone."""
     bulkhead: Bulkhead = Bulkhead()
     """How many requests a target gets at once."""
+    hedge: Hedge = Hedge()
+    """When a second target is asked because the first is late."""

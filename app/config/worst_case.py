@@ -19,7 +19,7 @@ class WorstCase:
 
     `attempts` sends in all; `first_token_s` until the first content or an error;
     `answer_s` until the end of the answer; `never_asked` the targets that the deadline
-    keeps from being asked when all before them stay silent.
+    keeps from being asked when all before them stay silent, where their order is known.
     """
 
     attempts: int
@@ -36,9 +36,9 @@ def worst_case(config: Config, route: Route) -> WorstCase:
     never_asked: list[str] = []
     for target in route.targets:
         policy = config.policy_of(route, target)
-        if silent_s >= whole.deadline_s:
+        if route.strategy == "failover" and silent_s >= whole.deadline_s:
             never_asked.append(target.name)
-        silent_s += first_content_s(policy)
+        silent_s += policy.timeouts.first_token_s
         waits_s += _attempts_s(policy)
     attempts = min(whole.max_attempts, len(waits_s))
     longest_s = sum(sorted(waits_s, reverse=True)[:attempts])
@@ -50,11 +50,6 @@ def worst_case(config: Config, route: Route) -> WorstCase:
     )
 
 
-def first_content_s(policy: Policy) -> float:
-    """Return how long an attempt may stay silent."""
-    return min(policy.timeouts.first_token_s, policy.timeouts.total_s)
-
-
 def _attempts_s(policy: Policy) -> list[float]:
     """Return how long each attempt at a target may take, with what comes before it."""
     retry, bulkhead = policy.retry, policy.bulkhead
@@ -62,5 +57,6 @@ def _attempts_s(policy: Policy) -> list[float]:
     base_s = max(retry.base_s, retry.throttle_base_s)
     pauses_s = [min(retry.cap_s, base_s * 2.0**n) for n in range(_SENDS_PER_TARGET - 1)]
     return [
-        queued_s + first_content_s(policy) + pause_s for pause_s in (0.0, *pauses_s)
+        queued_s + policy.timeouts.first_token_s + pause_s
+        for pause_s in (0.0, *pauses_s)
     ]

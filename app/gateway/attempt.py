@@ -5,11 +5,13 @@ them: what it must release it pushes on the call's leases, and it returns at the
 point, or raises. Translation is the dialect's business, bytes are the upstream's.
 """
 
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from app.domain import ChatRequest, Chunk
-from app.errors import UpstreamGarbled, is_bug
+from app.errors import UpstreamError, UpstreamGarbled, is_bug
 from app.gateway.reading import ChunkReader
 from app.gateway.reply import Opened
 from app.gateway.routing import Route, UpstreamTarget
@@ -21,6 +23,7 @@ from resilience.call import Call
 from resilience.timeout import GuardedStream
 
 _MAX_ERROR_BYTES = 64 * 1024
+_ERROR_BODY_S = 2.0
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 
@@ -62,7 +65,7 @@ class ChatAttempt:
             await self._raise_refusal(target, response)
         if not streamed:
             return await self._whole(target, response)
-        media_type = response.headers.get("content-type") or ""
+        media_type = response.headers.get("content-type", "").lower()
         if not media_type.startswith("text/event-stream"):
             raise UpstreamGarbled(
                 target=target.name,
@@ -87,10 +90,10 @@ class ChatAttempt:
         headers = [*prepared.headers, ("x-request-id", self.request.request_id)]
         remaining_ms = max(1, int(call.deadline.remaining_s() * 1000))
         headers.append(("x-gateway-timeout-ms", str(remaining_ms)))
-        if call.attempt is not None:
-            traceparent = self.observation.traceparent(call.attempt)
-            if traceparent is not None:
-                headers.append(("traceparent", traceparent))
+        assert call.attempt is not None  # noqa: S101 - the pipeline has begun one
+        traceparent = self.observation.traceparent(call.attempt)
+        if traceparent is not None:
+            headers.append(("traceparent", traceparent))
         response = await self.upstream.open(
             UpstreamRequest(
                 method="POST",
@@ -108,7 +111,7 @@ class ChatAttempt:
     async def _raise_refusal(
         self, target: UpstreamTarget, response: UpstreamResponse
     ) -> None:
-        body = await response.read(_MAX_ERROR_BYTES)
+        body = await _error_body(response)
         raise target.dialect.parse_error(
             response.status, response.headers, body, target=target.name
         )
@@ -146,18 +149,31 @@ class ChatAttempt:
             )
         call.mark_first_token()
         if not self.request.stream:
-            opened.body = await _assemble(opened)
+            opened.body = await _assemble(opened.held, chunks)
         return opened
 
 
-async def _assemble(opened: Opened) -> dict[str, Any]:
+async def _error_body(response: UpstreamResponse) -> bytes:
+    """Return what comes of a refusal's body; its status counts, whatever comes."""
+    body = b""
+    try:
+        async with asyncio.timeout(_ERROR_BODY_S):
+            async for piece in response.chunks():
+                body += piece
+                if len(body) > _MAX_ERROR_BYTES:
+                    break
+    except (TimeoutError, UpstreamError):
+        pass
+    return body
+
+
+async def _assemble(
+    held: Sequence[Chunk], rest: AsyncIterator[Chunk]
+) -> dict[str, Any]:
     """Read the stream to its end and put the answer together."""
     assembly = ChatAssembly()
-    for chunk in opened.held:
-        if chunk.data is not None:
-            assembly.add(chunk.data)
-    if opened.chunks is not None:
-        async for chunk in opened.chunks:
-            if chunk.data is not None:
-                assembly.add(chunk.data)
+    for chunk in held:
+        assembly.add(chunk.data or {})
+    async for chunk in rest:
+        assembly.add(chunk.data or {})
     return assembly.result()

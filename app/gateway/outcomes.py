@@ -9,9 +9,9 @@ from app.errors import (
     AllTargetsFailed,
     AllTargetsRefused,
     AllTargetsThrottled,
-    AppError,
     DeadlineExceeded,
     InternalError,
+    UpstreamPoolFull,
     UpstreamThrottled,
     is_bug,
 )
@@ -19,17 +19,18 @@ from resilience.errors import ChainExhausted, CoolingDown, Refused
 from resilience.errors import DeadlineExceeded as CallDeadlineExceeded
 
 _RETRY_AFTER_S = 1.0
+_THROTTLED = (CoolingDown, UpstreamThrottled)
+_REFUSED = (Refused, UpstreamPoolFull, UpstreamThrottled)
+"""Nobody failed: each is busy, paused or full, and will take requests again."""
 
 
-def client_error(exc: Exception) -> Exception:
+def client_error(exc: BaseException) -> BaseException:
     """Return what the client gets for `exc`; an unknown exception stays a bug."""
     match exc:
         case ChainExhausted():
             return _exhausted(exc)
         case CallDeadlineExceeded():
             return DeadlineExceeded()
-        case AppError():
-            return exc
         case _:
             return exc
 
@@ -38,9 +39,9 @@ def _exhausted(exc: ChainExhausted) -> AllTargetsFailed | InternalError:
     causes = [cause for _, cause in exc.causes]
     if all(is_bug(cause) for cause in causes):
         return InternalError(detail=repr(causes[-1]))
-    if all(isinstance(cause, (CoolingDown, UpstreamThrottled)) for cause in causes):
+    if all(isinstance(cause, _THROTTLED) for cause in causes):
         return AllTargetsThrottled(exc.causes, retry_after_s=_soonest_s(causes))
-    if all(isinstance(cause, Refused) for cause in causes):
+    if all(isinstance(cause, _REFUSED) for cause in causes):
         return AllTargetsRefused(exc.causes, retry_after_s=_soonest_s(causes))
     return AllTargetsFailed(exc.causes)
 
@@ -50,7 +51,6 @@ def _soonest_s(causes: list[BaseException]) -> float:
     named = [
         cause.retry_after_s
         for cause in causes
-        if isinstance(cause, (Refused, UpstreamThrottled))
-        and cause.retry_after_s is not None
+        if isinstance(cause, _REFUSED) and cause.retry_after_s is not None
     ]
     return min(named, default=_RETRY_AFTER_S)

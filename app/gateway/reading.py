@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 
 from app.domain import Chunk, Usage
-from app.errors import StreamBroken, UpstreamGarbled
+from app.errors import StreamBroken, UpstreamError, UpstreamGarbled
 from app.providers.protocol import Provider
 from app.upstream.sse import Event, EventParser
 
@@ -42,12 +42,13 @@ class ChunkReader:
     ) -> None:
         self._body = body
         self._dialect = dialect
-        self._unfinished = choices
+        self._unfinished = set(range(choices))
         self._skip_malformed = skip_malformed
         self._parser = EventParser()
         self._events: deque[Event] = deque()
         self._done = False
         self._at_eof = False
+        self._farewell_ends_s: float | None = None
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
         self.skipped = 0
@@ -74,16 +75,19 @@ class ChunkReader:
     def _parse(self, event: Event) -> Chunk | None:
         try:
             chunk = self._dialect.parse_event(event.raw, event.data)
-        except UpstreamGarbled:
-            if not self._skip_malformed:
+        except UpstreamError as exc:
+            if self._skip_malformed and isinstance(exc, UpstreamGarbled):
+                self.skipped += 1
+            elif self._unfinished:
                 raise
-            self.skipped += 1
+            else:
+                self._done = True  # what follows the end cannot take it back
             return None
         if chunk.done:
             # It is the sender's word that the answer is complete.
             self._done = True
             return None
-        self._unfinished -= chunk.finished
+        self._unfinished.difference_update(chunk.finished)
         self.finish_reason = chunk.finish_reason or self.finish_reason
         self.usage = chunk.usage or self.usage
         return chunk
@@ -91,26 +95,35 @@ class ChunkReader:
     async def _fill(self) -> None:
         """Read on; after the last finish reason only as long as a farewell takes."""
         try:
-            if self._unfinished > 0:
+            if self._unfinished:
                 data = await anext(self._body)
             else:
-                async with asyncio.timeout(_FAREWELL_S):
+                async with asyncio.timeout_at(self._farewell()):
                     data = await anext(self._body)
             self._events.extend(self._parser.feed(data))
         except StopAsyncIteration:
             self._at_eof = True
-            cut_off = self._parser.finish()
-            if cut_off is not None and cut_off.data == b"[DONE]":
-                self._done = True
-        except TimeoutError:
-            self._done = True
+            self._read_cut_off()
         except Exception:
-            if self._unfinished > 0:
+            if self._unfinished:
                 raise
-            self._done = True  # cut, but after all that matters
+            self._done = True  # silent, or cut, but after all that matters
+
+    def _farewell(self) -> float:
+        """When, by the loop's time, the farewell ends that began with this call."""
+        if self._farewell_ends_s is None:
+            now_s = asyncio.get_running_loop().time()
+            self._farewell_ends_s = now_s + _FAREWELL_S
+        return self._farewell_ends_s
+
+    def _read_cut_off(self) -> None:
+        """Look at what the end cut off: a sentinel without its blank line counts."""
+        if self._unfinished:
+            cut_off = self._parser.finish()
+            self._done = cut_off is not None and cut_off.data == b"[DONE]"
 
     def _require_finish(self) -> None:
-        if self._unfinished > 0:
+        if self._unfinished:
             raise StreamBroken(detail="the stream ended without a finish reason")
 
     async def _drain(self) -> None:

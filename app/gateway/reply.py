@@ -41,7 +41,7 @@ type Close = Callable[["Reply", BaseException | None], Awaitable[None]]
 class Reply:
     """The answer to one call.
 
-    `target` is who answered, `fallback` whether that was not the route's first,
+    `target` is who answered, `fallback` whether that was not this call's first choice,
     `attempts` how many sends it took.
     """
 
@@ -73,6 +73,16 @@ class Reply:
         return self._opened.body
 
     @property
+    def names(self) -> tuple[str | None, str | None]:
+        """The `id` and `model` that the provider's answer bears, where it does."""
+        said = self._opened.body
+        if said is None:
+            said = next((c.data for c in self._opened.held if c.data is not None), {})
+        found = (said.get("id"), said.get("model"))
+        response_id, model = (v if isinstance(v, str) else None for v in found)
+        return response_id, model
+
+    @property
     def usage(self) -> Usage | None:
         """Tokens as the provider counted them, so far."""
         reader = self._opened.reader
@@ -99,7 +109,13 @@ class Reply:
                 async for chunk in self._opened.chunks:
                     if self._passes(chunk):
                         yield chunk.raw
+            # Settled before the last word: a client may leave as soon as it has it.
+            await self.close()
             yield DONE
+        except StreamBroken as exc:
+            ended_by = exc
+            exc.usage = self._usage_so_far()
+            raise
         except (UpstreamError, TimedOut) as exc:
             ended_by = exc
             raise self._broken(exc) from exc
@@ -119,9 +135,7 @@ class Reply:
         return self._pass_usage or not chunk.usage_only
 
     def _broken(self, exc: UpstreamError | TimedOut) -> StreamBroken:
-        if isinstance(exc, StreamBroken):
-            broken = exc
-        elif isinstance(exc, DeadlineExceeded):
+        if isinstance(exc, DeadlineExceeded):
             broken = StreamBroken(
                 "The request's deadline passed before the answer was complete."
             )
@@ -130,12 +144,16 @@ class Reply:
                 "The provider's stream fell silent or too slow before it was complete."
             )
         else:
-            broken = StreamBroken(detail=exc.detail)
-        attempt = self._call.attempt
-        usage = self.usage
-        broken.usage = {
-            "prompt_tokens": usage.input_tokens if usage else None,
-            "completion_tokens": attempt.tokens if attempt else 0,
-            "estimated": True,
-        }
+            broken = StreamBroken(target=exc.target, detail=exc.detail)
+        broken.usage = self._usage_so_far()
         return broken
+
+    def _usage_so_far(self) -> dict[str, Any]:
+        """Return the provider's count if it gave one, else what was delivered."""
+        usage, attempt = self.usage, self._call.attempt
+        delivered = attempt.tokens if attempt else 0
+        return {
+            "prompt_tokens": usage.input_tokens if usage else None,
+            "completion_tokens": usage.output_tokens if usage else delivered,
+            "estimated": usage is None,
+        }

@@ -68,14 +68,10 @@ class Route:
     targets: Mapping[str, UpstreamTarget]
     deadline_s: float
     max_attempts: int
+    policy: str = "default"
     skip_malformed: bool = True
     stream_upstream: bool = True
     """Whether answers to clients that do not stream are streamed from the provider."""
-
-    @property
-    def first_target(self) -> str:
-        """The name of the target that is preferred."""
-        return next(iter(self.targets))
 
 
 class RouteTable:

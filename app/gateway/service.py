@@ -56,12 +56,19 @@ class Gateway:
             AppError: what the client is to be told.
         """
         try:
-            self._admit()
-            hold = await self._ledger.hold(request.client)
-            route = self.routes.find(request.route, request.client)
+            self._enter()
+            try:
+                hold = await self._ledger.hold(request.client)
+                route = self.routes.find(request.route, request.client)
+            except BaseException:
+                self.in_flight -= 1
+                raise
         except AppError as exc:
             self._telemetry.record_refusal(
-                exc, route=request.route, stream=request.stream
+                exc,
+                route=request.route,
+                stream=request.stream,
+                project=request.client.project,
             )
             raise
         return await self._open(request, route), hold
@@ -70,7 +77,7 @@ class Gateway:
         """Make the call, and return its reply once a target has opened it."""
         deadline_s = min(route.deadline_s, request.timeout_s or route.deadline_s)
         observation = self._telemetry.observe(
-            request, policy="failover", deadline_s=deadline_s
+            request, policy=route.policy, deadline_s=deadline_s
         )
         call = Call(
             Deadline.after(self._clock, deadline_s),
@@ -78,31 +85,36 @@ class Gateway:
             listener=observation.listener,
             labels={"route": route.name},
         )
-        self.in_flight += 1
         attempt = ChatAttempt(self._upstream, request, route, observation)
         try:
             opened: Opened = await route.chain.execute(attempt, call)
         except BaseException as exc:
-            told = client_error(exc) if isinstance(exc, Exception) else exc
-            await call.close(exc)
-            self._finish(observation, told)
-            if told is exc:
-                raise
-            raise told from exc
+            told = client_error(exc)
+            try:
+                await self._release(observation, call, exc, told)
+                if told is exc:
+                    raise
+                raise told from exc
+            finally:
+                del told  # its traceback holds this frame
         return Reply(
             opened,
             call,
-            fallback=opened.target != route.first_target,
+            fallback=observation.fallback,
             pass_usage=request.include_usage,
             close=partial(self._close, observation, call),
         )
 
-    def _admit(self) -> None:
-        """Turn away what this process should not start."""
+    def _enter(self) -> None:
+        """Count a request in, or turn it away: what this process should not start.
+
+        Counted before anything is awaited: a burst must not pass a limit together.
+        """
         if self.draining:
             raise Draining(retry_after_s=1)
         if self.in_flight >= self._max_in_flight:
             raise Overloaded(retry_after_s=1)
+        self.in_flight += 1
 
     async def _close(
         self,
@@ -113,16 +125,29 @@ class Gateway:
     ) -> None:
         """Account for a reply, and release what it holds. Runs once per reply."""
         attempt, usage = call.attempt, reply.usage
-        if attempt is not None:
-            observation.answered(attempt, finish_reason=reply.finish_reason)
-            if usage is not None:
-                cost = self._prices.cost_usd(reply.target, usage)
-                observation.usage(attempt, usage, cost)
+        assert attempt is not None  # noqa: S101 - an attempt has opened the reply
+        response_id, model = reply.names
+        observation.answered(
+            attempt,
+            response_id=response_id,
+            model=model,
+            finish_reason=reply.finish_reason,
+        )
+        if usage is not None:
+            cost = self._prices.cost_usd(reply.target, usage)
+            observation.usage(attempt, usage, cost)
+        await self._release(observation, call, ended_by, ended_by)
+
+    async def _release(
+        self,
+        observation: Observation,
+        call: Call,
+        ended_by: BaseException | None,
+        told: BaseException | None,
+    ) -> None:
+        """Give back everything a call holds; `told` is what its client gets."""
         try:
             await call.close(ended_by)
         finally:
-            self._finish(observation, ended_by)
-
-    def _finish(self, observation: Observation, error: BaseException | None) -> None:
-        self.in_flight -= 1
-        observation.finish(outcome_of(error), error)
+            self.in_flight -= 1
+            observation.finish(outcome_of(told), told)

@@ -6,7 +6,7 @@ comes in is the API's business.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -25,8 +25,13 @@ class KeyEntry:
 class Keyring:
     """The keys that are valid now: SHA-256 digest (32 bytes) to entry."""
 
-    def __init__(self, entries: Mapping[bytes, KeyEntry]) -> None:
+    def __init__(
+        self,
+        entries: Mapping[bytes, KeyEntry],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._entries = dict(entries)
+        self._now = now
 
     def find(self, presented: str | None) -> Client:
         """Return the client that `presented` belongs to.
@@ -36,10 +41,10 @@ class Keyring:
         """
         if not presented:
             raise Unauthenticated
-        digest = hashlib.sha256(presented.encode("utf-8", "surrogateescape")).digest()
+        digest = hashlib.sha256(presented.encode("utf-8", "surrogatepass")).digest()
         entry = self._entries.get(digest)
         if entry is None:
             raise Unauthenticated
-        if entry.expires is not None and datetime.now(UTC) >= entry.expires:
+        if entry.expires is not None and self._now() >= entry.expires:
             raise Unauthenticated("This API key has expired.")
         return entry.client

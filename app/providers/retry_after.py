@@ -9,6 +9,9 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from math import isfinite
 
+MAX_PAUSE_S = 30 * 86_400.0
+"""What is named beyond this is a broken header; it is cut, so that it can be summed."""
+
 
 def parse_retry_after_s(
     headers: Mapping[str, str], *, now: datetime | None = None
@@ -18,6 +21,11 @@ def parse_retry_after_s(
     `headers` are looked up by lower-case name. A value that makes no sense counts as
     none.
     """
+    pause_s = _named_s(headers, now or datetime.now(UTC))
+    return None if pause_s is None else min(pause_s, MAX_PAUSE_S)
+
+
+def _named_s(headers: Mapping[str, str], now: datetime) -> float | None:
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
@@ -27,11 +35,11 @@ def parse_retry_after_s(
         return seconds
     try:
         at = parsedate_to_datetime(named)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
-    return max(0.0, (at - (now or datetime.now(UTC))).total_seconds())
+    return max(0.0, (at - now).total_seconds())
 
 
 def _number(text: str | None) -> float | None:

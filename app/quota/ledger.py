@@ -12,10 +12,8 @@ from typing import Protocol
 
 from app.domain import Client
 from app.errors import RateLimited, StoreUnavailable
-from app.quota.local import Decision, LocalLimits
+from app.quota.local import MICRO, Decision, LocalLimits
 from resilience.clock import Clock
-
-_MICRO = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +73,15 @@ class Ledger:
         return Hold(limit, decision.remaining, decision.reset_after_s)
 
     async def _decide(self, key_id: str, limit: int) -> Decision:
-        interval_s = 60 / limit
+        interval_us = max(1, 60 * MICRO // limit)
         key = f"bw:{{{key_id}}}:requests"
         if self._script is not None:
             try:
                 admitted, remaining, wait, reset = await self._script(
-                    [key], [int(interval_s * _MICRO), limit]
+                    [key], [interval_us, limit]
                 )
             except StoreUnavailable:
                 pass
             else:
-                return Decision(
-                    bool(admitted), remaining, wait / _MICRO, reset / _MICRO
-                )
-        return self._local.hold(key, interval_s=interval_s, burst=limit)
+                return Decision(bool(admitted), remaining, wait / MICRO, reset / MICRO)
+        return self._local.hold(key, interval_us=interval_us, burst=limit)

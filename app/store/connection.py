@@ -6,16 +6,16 @@ does without. No command is retried here, and no key is named here.
 """
 
 import asyncio
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import RedisError
 
 from app.errors import StoreUnavailable
+from app.store.scripts import Script, ScriptRunner
 from resilience.breaker import Breaker, BreakerConfig
 from resilience.clock import Clock
 from resilience.errors import BreakerOpen
@@ -25,29 +25,14 @@ _BREAKER = BreakerConfig(
 )
 
 
-class Script:
-    """A Lua script, sent by its digest, and whole only when the store lacks it."""
+type Observe = Callable[[str, float, bool], None]
+"""Told of each command that was sent: what for, seconds, whether it failed."""
 
-    def __init__(self, store: "Store", source: str) -> None:
-        self._store = store
-        self._source = source
-        self._sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+OPERATIONS = ("ping", "script")
 
-    async def __call__(self, keys: Sequence[str], args: Sequence[int]) -> Any:
-        """Run it: one round trip once the store knows it.
 
-        Raises:
-            StoreUnavailable: no answer in time.
-        """
-        client = self._store.client
-
-        async def run() -> Any:
-            try:
-                return await client.evalsha(self._sha, len(keys), *keys, *args)
-            except NoScriptError:
-                return await client.eval(self._source, len(keys), *keys, *args)
-
-        return await self._store.command(run)
+def _unobserved(operation: str, took_s: float, failed: bool) -> None:
+    """Ignore it."""
 
 
 class Store:
@@ -56,25 +41,37 @@ class Store:
     `timeout_s` is the budget of each command, connecting included.
     """
 
-    def __init__(self, url: str, clock: Clock, *, timeout_s: float = 0.05) -> None:
+    def __init__(
+        self,
+        url: str,
+        clock: Clock,
+        *,
+        timeout_s: float = 0.05,
+        observe: Observe = _unobserved,
+    ) -> None:
         self._timeout_s = timeout_s
         self._clock = clock
+        self._observe = observe
+        self.errors = 0
+        """Commands that failed."""
         self.client: Redis = Redis.from_url(
             url,
             retry=Retry(NoBackoff(), 0),
             health_check_interval=0,
-            max_connections=64,
+            protocol=2,  # the third costs a new connection further round trips
         )
         self.breaker = Breaker("store", _BREAKER, clock)
-        self.errors = 0
+        self._scripts = ScriptRunner(self.client, self.command, timeout_s)
 
     @property
     def up(self) -> bool:
         """Whether the store is believed to answer."""
         return self.breaker.ready
 
-    async def command(self, run: Callable[[], Any]) -> Any:
-        """Await `run()` within the budget.
+    async def command(
+        self, run: Callable[[], Awaitable[Any]], operation: str = "script"
+    ) -> Any:
+        """Await `run()` within the budget; `operation` is one of `OPERATIONS`.
 
         Raises:
             StoreUnavailable: the store is away or was too slow.
@@ -83,31 +80,35 @@ class Store:
             permit = self.breaker.admit()
         except BreakerOpen as exc:
             raise StoreUnavailable(detail="its breaker is open") from exc
+        started_s = self._clock.now()
         try:
             async with asyncio.timeout(self._timeout_s):
                 answer = await run()
         except (RedisError, OSError, TimeoutError) as exc:
             self.errors += 1
             permit.fail()
-            raise StoreUnavailable(detail=repr(exc)) from exc
+            self._observe(operation, self._clock.now() - started_s, True)
+            raise StoreUnavailable(detail=f"{type(exc).__name__}: {exc}") from exc
         except BaseException:
             permit.cancel()
             raise
         permit.ok()
+        self._observe(operation, self._clock.now() - started_s, False)
         return answer
 
     def script(self, source: str) -> Script:
         """Return a Lua script, ready to run."""
-        return Script(self, source)
+        return Script(self._scripts, source)
 
     async def ping(self) -> bool:
         """Ask the store whether it is there."""
         try:
-            await self.command(self.client.ping)
+            await self.command(self.client.ping, "ping")
         except StoreUnavailable:
             return False
         return True
 
     async def close(self) -> None:
         """Close every connection."""
+        await self._scripts.close()
         await self.client.aclose()

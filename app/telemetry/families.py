@@ -179,6 +179,11 @@ class Families:
             "Steps of a chain from one target to another, by why the first failed.",
             *("route", "from_provider", "to_provider", "reason"),
         )
+        self.hedges = self._counter(
+            "hedges_total",
+            "Second attempts made because the first was late, by how they ended.",
+            *("provider", "result"),
+        )
         self.timeouts = self._counter(
             "timeouts_total",
             "Attempts that exceeded a limit, by phase.",

@@ -26,6 +26,7 @@ from resilience.events import (
     AttemptStarted,
     Event,
     FallbackSelected,
+    HedgeWon,
 )
 
 _HTTP_OK = 200
@@ -78,6 +79,7 @@ class Journal:
         self.chain: Span | None = None
         self.entries: list[Entry] = []
         self.fallback = False
+        """Whether it went past its first choice: no chain ever goes back to it."""
 
     def begin(self, policy: str, deadline_s: float | None) -> None:
         """Start the chain's span, below the request's, and bind it to this task."""
@@ -103,7 +105,7 @@ class Journal:
                 self._start(attempt)
             case AttemptSettled(attempt):
                 self._settle(event)
-            case FallbackSelected():
+            case FallbackSelected() | HedgeWon():
                 self.fallback = True
         chain = self.chain
         if chain is not None and chain.is_recording():
@@ -126,6 +128,7 @@ class Journal:
         """Write down what is open, and end the chain's span."""
         for entry in self.entries:
             self._write(entry)
+            entry.settled = None  # its error holds frames that hold this journal
         chain, self.chain = self.chain, None
         if chain is None or chain is self._server:
             return

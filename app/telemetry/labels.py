@@ -19,6 +19,7 @@ from app.errors import (
     UpstreamError,
     UpstreamRefused,
 )
+from resilience.call import AttemptKind
 from resilience.errors import Refused, TimedOut
 
 OTHER = "other"
@@ -46,6 +47,17 @@ class Outcome(StrEnum):
     """Turned away by a gateway that had too much to do or was going down."""
     CANCELLED = "cancelled"
     """The client went away."""
+
+
+class HedgeResult(StrEnum):
+    """How a second attempt, made because the first was late, ended."""
+
+    WON = "won"
+    """It answered first."""
+    LOST = "lost"
+    """It failed, or the first answered after all."""
+    CANCELLED = "cancelled"
+    """The call ended while both were being asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +122,7 @@ def error_reasons() -> frozenset[str]:
             CANCELLED,
             "deadline",
             "error",
+            str(AttemptKind.HEDGE),  # a hedge that the budget did not allow
         }
     )
 

@@ -1,36 +1,46 @@
-"""Turns what `resilience` reports into metrics, log lines and health scores.
+"""Turns what `resilience` reports into metrics and log lines.
 
 Rule: an event has one handler here, found by its type; a type that is not known (yet)
 is passed over. Events of a call come through `CallListener`, which knows the route;
-those of shared objects (breakers) come straight to `ResilienceListener`. Compose them
-with `resilience.events.Listeners`, which keeps a failure here away from the call.
+those of shared objects (breakers, health) come straight to `ResilienceListener`.
+Compose them with `resilience.events.Listeners`, which keeps a failure here away from
+the call.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from app.telemetry.correlation import current_span
-from app.telemetry.labels import CANCELLED, NONE, OTHER
+from app.telemetry.labels import CANCELLED, NONE, OTHER, HedgeResult
 from app.telemetry.logging import Logger
 from app.telemetry.metrics import Metrics
 from resilience.breaker import BreakerState
 from resilience.errors import BreakerOpen, BulkheadFull, ConnectTimeout
 from resilience.events import (
+    AdmissionRejected,
     AttemptSettled,
     AttemptStarted,
     BreakerChanged,
     BreakerRejected,
+    BreakerSharingChanged,
     BulkheadRejected,
     BulkheadWaited,
     CooldownStarted,
+    DeadlineForeseen,
     Event,
     FallbackSelected,
+    HealthChanged,
+    HedgeCancelled,
+    HedgeLost,
+    HedgeStarted,
+    HedgeWon,
+    LimitChanged,
     PhaseTimedOut,
     RetryBudgetExhausted,
     RetryScheduled,
+    SlotExpired,
     TargetSkipped,
 )
-from resilience.health import Health
 from resilience.outcome import Counts
 
 
@@ -40,15 +50,11 @@ class ResilienceListener:
     Args:
         metrics: where to count.
         logger: where to write.
-        health: each target's health by the target's name; may be filled later.
     """
 
-    def __init__(
-        self, metrics: Metrics, logger: Logger, health: Mapping[str, Health]
-    ) -> None:
+    def __init__(self, metrics: Metrics, logger: Logger) -> None:
         self._metrics = metrics
         self._logger = logger
-        self._health = health
         self._handlers: dict[type, Callable[[Any, str], None]] = {
             AttemptStarted: self._on_attempt_started,
             AttemptSettled: self._on_attempt_settled,
@@ -57,11 +63,21 @@ class ResilienceListener:
             TargetSkipped: self._on_target_skipped,
             FallbackSelected: self._on_fallback_selected,
             BreakerChanged: self._on_breaker_changed,
+            BreakerSharingChanged: self._on_breaker_sharing_changed,
             BreakerRejected: self._on_breaker_rejected,
             BulkheadRejected: self._on_bulkhead_rejected,
             BulkheadWaited: self._on_bulkhead_waited,
+            LimitChanged: self._on_limit_changed,
+            SlotExpired: self._on_slot_expired,
+            AdmissionRejected: self._on_admission_rejected,
             CooldownStarted: self._on_cooldown_started,
             PhaseTimedOut: self._on_phase_timed_out,
+            HedgeStarted: self._on_hedge_started,
+            HedgeWon: self._on_hedge_won,
+            HedgeLost: self._on_hedge_lost,
+            HedgeCancelled: self._on_hedge_cancelled,
+            DeadlineForeseen: self._on_deadline_foreseen,
+            HealthChanged: self._on_health_changed,
         }
 
     @property
@@ -87,9 +103,6 @@ class ResilienceListener:
         counts = Counts.SUCCESS if verdict is None else verdict.counts
         reason = NONE if verdict is None else verdict.reason
         self._metrics.record_attempt(attempt, counts, reason)
-        health = self._health.get(attempt.target)
-        if health is not None:
-            health.record(counts)
         if verdict is None:
             return
         if isinstance(event.error, ConnectTimeout):
@@ -136,19 +149,8 @@ class ResilienceListener:
     def _on_fallback_selected(self, event: FallbackSelected, route: str) -> None:
         metrics = self._metrics
         metrics.record_fallback(route, event.from_target, event.to_target, event.reason)
-        before, after = (
-            metrics.target(event.from_target),
-            metrics.target(event.to_target),
-        )
-        self._logger.info(
-            "fallback",
-            route=route,
-            fromProvider=before.provider,
-            fromModel=before.model,
-            toProvider=after.provider,
-            toModel=after.model,
-            reason=event.reason,
-        )
+        named = self._both(event.from_target, event.to_target)
+        self._logger.info("fallback", route=route, **named, reason=event.reason)
 
     def _on_breaker_changed(self, event: BreakerChanged, route: str) -> None:
         self._metrics.record_breaker_changed(event.target, event.to_state)
@@ -172,6 +174,12 @@ class ResilienceListener:
                 },
             )
 
+    def _on_breaker_sharing_changed(
+        self, event: BreakerSharingChanged, route: str
+    ) -> None:
+        level = "info" if event.shared else "warning"
+        self._log(level, "breaker_sharing", event.target, shared=event.shared)
+
     def _on_breaker_rejected(self, event: BreakerRejected, route: str) -> None:
         self._metrics.record_not_permitted(event.target)
         self._log(
@@ -193,12 +201,83 @@ class ResilienceListener:
     def _on_bulkhead_waited(self, event: BulkheadWaited, route: str) -> None:
         self._metrics.record_bulkhead_wait(event.target, event.waited_s)
 
+    def _on_limit_changed(self, event: LimitChanged, route: str) -> None:
+        self._log(
+            "debug",
+            "bulkhead_limit",
+            event.target,
+            fromLimit=event.from_limit,
+            toLimit=event.to_limit,
+        )
+
+    def _on_slot_expired(self, event: SlotExpired, route: str) -> None:
+        self._log("warning", "slot_expired", event.target, heldS=event.held_s)
+
+    def _on_admission_rejected(self, event: AdmissionRejected, route: str) -> None:
+        self._log(
+            "debug",
+            "admission_rejected",
+            event.target,
+            route=route,
+            probability=event.probability,
+        )
+
     def _on_cooldown_started(self, event: CooldownStarted, route: str) -> None:
         self._log("info", "cooldown", event.target, route=route, forS=event.for_s)
 
     def _on_phase_timed_out(self, event: PhaseTimedOut, route: str) -> None:
         self._metrics.record_timeout(event.target, event.phase)
         self._log("info", "timeout", event.target, route=route, phase=event.phase)
+
+    def _on_hedge_started(self, event: HedgeStarted, route: str) -> None:
+        """Nothing: a hedge is counted when its result is known."""
+
+    def _on_hedge_won(self, event: HedgeWon, route: str) -> None:
+        self._end_hedge(event, route, HedgeResult.WON)
+
+    def _on_hedge_lost(self, event: HedgeLost, route: str) -> None:
+        self._end_hedge(event, route, HedgeResult.LOST, event.reason)
+
+    def _on_hedge_cancelled(self, event: HedgeCancelled, route: str) -> None:
+        self._end_hedge(event, route, HedgeResult.CANCELLED)
+
+    def _end_hedge(
+        self,
+        event: HedgeWon | HedgeLost | HedgeCancelled,
+        route: str,
+        result: HedgeResult,
+        reason: str | None = None,
+    ) -> None:
+        self._metrics.record_hedge(event.hedge_target, result)
+        named = self._both(event.target, event.hedge_target)
+        self._logger.info("hedge", route=route, **named, result=result, reason=reason)
+
+    def _on_deadline_foreseen(self, event: DeadlineForeseen, route: str) -> None:
+        self._logger.info(
+            "deadline_foreseen",
+            route=route,
+            remainingMs=round(event.remaining_s * 1000, 3),
+            typicalMs=round(event.typical_s * 1000, 3),
+        )
+
+    def _on_health_changed(self, event: HealthChanged, route: str) -> None:
+        self._log(
+            "info" if event.up else "warning",
+            "health_changed",
+            event.target,
+            up=event.up,
+            score=round(event.score, 3),
+        )
+
+    def _both(self, from_target: str, to_target: str) -> dict[str, str]:
+        before = self._metrics.target(from_target)
+        after = self._metrics.target(to_target)
+        return {
+            "fromProvider": before.provider,
+            "fromModel": before.model,
+            "toProvider": after.provider,
+            "toModel": after.model,
+        }
 
     def _log(self, level: str, message: str, target: str, **fields: object) -> None:
         named = self._metrics.target(target)

@@ -23,6 +23,7 @@ from app.telemetry.labels import (
     NONE,
     OTHER,
     PHASES,
+    HedgeResult,
     Outcome,
     TargetName,
     error_codes,
@@ -106,6 +107,8 @@ class Metrics:
         families.bulkhead_wait[labels]
         for phase in PHASES:
             families.timeouts[(provider, phase)]
+        for result in HedgeResult:
+            families.hedges[(provider, result)]
         families.retries[(provider, "unavailable")]
         families.budget_exhausted[(provider, "unavailable")]
         families.streams_broken[(provider, "stream_broken")]
@@ -249,6 +252,10 @@ class Metrics:
             (self.route(route), before.provider, after.provider, self._reason(reason))
         ].inc()
 
+    def record_hedge(self, hedge_target: str, result: HedgeResult) -> None:
+        """Record how a hedge onto `hedge_target` ended."""
+        self._families.hedges[(self.target(hedge_target).provider, result)].inc()
+
     def record_breaker_changed(self, target: str, to_state: str) -> None:
         """Record a breaker's change of state."""
         named = self.target(target)
@@ -283,9 +290,7 @@ class Metrics:
         self._families.store_up.family.set(up)
         self._families.store_degraded.family.set(degraded)
 
-    def record_store_operation(
-        self, op: str, latency_s: float, *, failed: bool
-    ) -> None:
+    def record_store_operation(self, op: str, latency_s: float, failed: bool) -> None:
         """Record one store operation."""
         op = op if op in self._store_ops else OTHER
         self._families.store_latency[(op,)].observe(latency_s)

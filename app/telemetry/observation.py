@@ -6,7 +6,6 @@ increments. Nothing here raises into the call.
 """
 
 import asyncio
-from collections.abc import Mapping
 
 from app.domain import ChatRequest, Usage
 from app.errors import RateLimited
@@ -19,7 +18,6 @@ from app.telemetry.tracing import Tracing
 from resilience.call import Attempt
 from resilience.clock import Clock, SystemClock
 from resilience.events import Listener, Listeners
-from resilience.health import Health
 
 
 class Telemetry:
@@ -29,10 +27,9 @@ class Telemetry:
         metrics: the application's metrics.
         tracing: its tracer; None is off.
         logger: where lines go; None takes the configuration of now.
-        health: each target's health by name, updated here; may be filled later.
         clock: the clock of the calls.
 
-    `listener` is for objects that outlive a call, such as breakers.
+    `listener` is for objects that outlive a call, such as breakers and health.
     """
 
     def __init__(
@@ -41,16 +38,13 @@ class Telemetry:
         tracing: Tracing | None = None,
         *,
         logger: Logger | None = None,
-        health: Mapping[str, Health] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.metrics = metrics
         self.tracing = tracing or Tracing()
         self.logger = logger or get_logger()
         self.clock = clock or SystemClock()
-        self._shared = ResilienceListener(
-            metrics, self.logger, health if health is not None else {}
-        )
+        self._shared = ResilienceListener(metrics, self.logger)
         self.listener: Listener = Listeners((self._shared,))
 
     def observe(
@@ -122,6 +116,11 @@ class Observation:
             (CallListener(shared, request.route), self._journal)
         )
         telemetry.metrics.record_call_started(request.route)
+
+    @property
+    def fallback(self) -> bool:
+        """Whether another than the call's first choice was asked, or won as hedge."""
+        return self._journal.fallback
 
     def traceparent(self, attempt: Attempt) -> str | None:
         """Return the `traceparent` header for the attempt's send, if there is one."""

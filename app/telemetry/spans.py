@@ -19,8 +19,13 @@ from resilience.call import Attempt
 from resilience.events import (
     BreakerRejected,
     BulkheadRejected,
+    DeadlineForeseen,
     Event,
     FallbackSelected,
+    HedgeCancelled,
+    HedgeLost,
+    HedgeStarted,
+    HedgeWon,
     RetryBudgetExhausted,
     RetryScheduled,
     TargetSkipped,
@@ -150,8 +155,35 @@ def span_event(event: Event) -> tuple[str, Attributes] | None:
             return "bulkhead.rejected", {"target": target, "queued": queued}
         case TargetSkipped(target, reason) if reason in _SKIP_EVENTS:
             return _SKIP_EVENTS[reason], {"target": target}
+        case DeadlineForeseen(remaining_s, typical_s):
+            return "deadline.foreseen", {
+                "remaining_ms": round(remaining_s * 1000),
+                "typical_ms": round(typical_s * 1000),
+            }
+        case _:
+            return _hedge_event(event)
+
+
+def _hedge_event(event: Event) -> tuple[str, Attributes] | None:
+    match event:
+        case HedgeStarted(target, hedge_target, after_s):
+            after_ms = round(after_s * 1000)
+            return "hedge.started", {
+                **_hedged(target, hedge_target),
+                "after_ms": after_ms,
+            }
+        case HedgeWon(target, hedge_target):
+            return "hedge.won", _hedged(target, hedge_target)
+        case HedgeLost(target, hedge_target, reason):
+            return "hedge.lost", {**_hedged(target, hedge_target), "reason": reason}
+        case HedgeCancelled(target, hedge_target):
+            return "hedge.cancelled", _hedged(target, hedge_target)
         case _:
             return None
+
+
+def _hedged(target: str, hedge_target: str) -> Attributes:
+    return {"target": target, "hedge_target": hedge_target}
 
 
 def _parameters(body: Mapping[str, Any]) -> Attributes:

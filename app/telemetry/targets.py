@@ -49,6 +49,7 @@ class Reading:
 
     labels: tuple[str, str]
     breaker: BreakerState | None
+    shared: bool
     score: float
     in_use: int
     limit: int
@@ -57,7 +58,7 @@ class Reading:
 
     @property
     def up(self) -> bool:
-        """Whether the target can be relied on: breaker not open, mostly successes."""
+        """Whether the target can be relied on: breaker not open, and in health."""
         return self.breaker not in _DOWN and self.score >= _HEALTHY_ABOVE
 
 
@@ -66,6 +67,7 @@ def read_target(state: TargetState) -> Reading:
     return Reading(
         labels=(state.provider, state.model),
         breaker=state.breaker.state if state.breaker is not None else None,
+        shared=state.breaker is not None and state.breaker.shared,
         score=state.health.score,
         in_use=state.bulkhead.in_use,
         limit=state.bulkhead.limit,
@@ -148,17 +150,23 @@ def _families(readings: Sequence[Reading]) -> list[Metric]:
     return [
         _gauge(
             "provider_up",
-            "1 unless the breaker is open or on trial, or most attempts fail.",
+            "1 unless the breaker is open or on trial, or the score is below one half.",
             readings,
             lambda reading: float(reading.up),
         ),
         _gauge(
             "provider_health_score",
-            "Weighted share of successes of the last half minute, 0 to 1.",
+            "Successes of the last half minute, speed and breaker in one, 0 to 1.",
             readings,
             lambda reading: reading.score,
         ),
         _breaker_states(readings),
+        _gauge(
+            "circuit_breaker_shared",
+            "Whether the breaker is shared with other replicas (1) or alone (0).",
+            [reading for reading in readings if reading.breaker is not None],
+            lambda reading: float(reading.shared),
+        ),
         _gauge(
             "bulkhead_in_use",
             "Slots taken.",

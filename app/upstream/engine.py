@@ -218,11 +218,11 @@ class Engine:
             raise SchemeUnknown("only http and https can be asked")
         try:
             url = URL.build(scheme=scheme.decode(), host=host.decode(), port=port)
+            asked = aiohttp.ClientRequest("GET", url, loop=self._loop)
         except ValueError as exc:
             raise RequestMisformed("the URL's host is not valid") from exc
         if len(self._origins) >= _MAX_ORIGINS:
             self._origins.clear()
-        asked = aiohttp.ClientRequest("GET", url, loop=self._loop)
         self._origins[origin] = asked
         return asked
 

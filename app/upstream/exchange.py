@@ -166,7 +166,13 @@ class Exchange:
         return self._take()
 
     def detach(self) -> None:
-        """Drop the timer and the parser; the exchange gets no further input."""
+        """Drop the timer and the parser; the exchange gets no further input.
+
+        Whoever still waits for it is told so, and does not wait forever.
+        """
+        if not self._complete:
+            self._fail(ReadFailed("the response was closed here"))
+        self.wake()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

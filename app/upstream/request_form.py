@@ -47,18 +47,24 @@ def declared_length(headers: list[tuple[bytes, bytes]]) -> int | None:
     Raises:
         RequestMisformed: the declaration is no number or contradicts itself.
     """
-    length: int | None = 0
+    lengths: set[bytes] = set()
+    in_chunks = False
     for name, value in headers:
         lowered = name.lower()
         if lowered == b"transfer-encoding":
             if value.strip().lower() != b"chunked":
                 raise RequestMisformed("only the chunked transfer encoding is known")
-            return None
-        if lowered == b"content-length":
-            if not value.isdigit() or (length and length != int(value)):
-                raise RequestMisformed("content-length is not one number")
-            length = int(value)
-    return length
+            in_chunks = True
+        elif lowered == b"content-length":
+            lengths.add(value)
+    if len(lengths) + in_chunks > 1:
+        raise RequestMisformed("the body's length is declared in two ways")
+    if in_chunks:
+        return None
+    length = lengths.pop() if lengths else b"0"
+    if not length.isdigit():
+        raise RequestMisformed("content-length is not a number")
+    return int(length)
 
 
 async def chunked(pieces: AsyncIterable[bytes]) -> AsyncGenerator[bytes]:

@@ -28,8 +28,9 @@ _BOM: Final = b"\xef\xbb\xbf"
 _LINE_ENDS: Final = b"\r\n"
 _DATA: Final = b"data: "
 
-# Atomic: a CRLF must not be taken for two line ends when the match is retried.
-_BLOCK_END: Final = re.compile(rb"(?>\r\n|\n|\r){2}")
+# Two line ends. The LF after a CR is possessive, so that a CRLF is never taken for
+# two; written out twice, the pattern starts with literals, which is searched fast.
+_BLOCK_END: Final = re.compile(rb"(?:\n|\r\n?+)(?:\n|\r\n?+)")
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from typing import Self
 
 import httpx
 
-READY_WITHIN_S = 30.0
+READY_WITHIN_S = 60.0
 STOPPED_WITHIN_S = 10.0
 _POLL_S = 0.1
 _LOG_TAIL_LINES = 15

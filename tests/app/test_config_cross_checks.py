@@ -23,6 +23,20 @@ def targets(*lines: str) -> str:
 
 
 CROSS_CHECKS = {
+    "a weight is for routes that draw by weight": (
+        targets("- provider: alpha", "  model: m", "  weight: 2  # here"),
+        "routes.chat.targets[0].weight",
+        "means nothing to the strategy `failover`",
+        "give the route `strategy: weighted`",
+    ),
+    "somebody has a weight on a route that draws by weight": (
+        targets("- {provider: alpha, model: m, weight: 0}").replace(
+            "    targets:", "    strategy: weighted\n    targets:  # here"
+        ),
+        "routes.chat.targets",
+        "all have weight 0",
+        "Give one of them a weight above 0.",
+    ),
     "a target's provider must exist": (
         targets("- provider: alhpa  # here", "  model: m"),
         "routes.chat.targets[0].provider",
@@ -115,6 +129,12 @@ CROSS_CHECKS = {
         "is longer than first_token_s (10)",
         "Connecting is part of it",
     ),
+    "an attempt may last as long as its first token": (
+        policy("    timeouts:", "      total_s: 5", "      first_token_s: 6  # here"),
+        "policies.default.timeouts.first_token_s",
+        "is longer than total_s (5)",
+        "never count as one",
+    ),
     "the first pause fits under the longest": (
         policy("    retry:", "      cap_s: 2", "      base_s: 3  # here"),
         "policies.default.retry.base_s",
@@ -168,6 +188,17 @@ CROSS_CHECKS = {
         + "policies: {strict: {breaker: {consecutive: 2}}}",
         "routes.other.targets[0]",
         "policy `strict` gives alpha/m another breaker than `default`",
+        "make them equal",
+    ),
+    "a target is late by one measure": (
+        MINIMAL.replace(
+            "keys:",
+            "  other:\n    policy: eager\n    targets:\n"
+            "      - {provider: alpha, model: m}  # here\nkeys:",
+        )
+        + "policies: {eager: {hedge: {enabled: true, quantile: 0.9}}}",
+        "routes.other.targets[0]",
+        "policy `eager` gives alpha/m another hedge.quantile than `default`",
         "make them equal",
     ),
     "a provider has one retry budget": (

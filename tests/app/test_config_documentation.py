@@ -32,6 +32,7 @@ PLACES = {
     "Window": "policies.NAME.breaker.window",
     "HalfOpen": "policies.NAME.breaker.half_open",
     "Bulkhead": "policies.NAME.bulkhead",
+    "Hedge": "policies.NAME.hedge",
     "Key": "keys[]",
     "KeyLimits": "keys[].limits",
     "Price": "prices.PROVIDER/MODEL",

@@ -10,13 +10,14 @@ from pydantic import ValidationError
 from app.config import (
     Breaker,
     Bulkhead,
+    Hedge,
     Policy,
     Retry,
     Timeouts,
     config_path,
     load,
 )
-from resilience import budget, bulkhead, retry
+from resilience import budget, bulkhead, hedge, latency, retry
 from resilience.backoff import Backoff
 from resilience.timeout import Limits
 from resilience.trip import BreakerConfig
@@ -136,7 +137,10 @@ def test_the_defaults_are_those_of_resilience() -> None:
     assert Timeouts().limits() == Limits()
     assert Retry().backoff() == Backoff()
     assert Breaker().config() == BreakerConfig()
-    assert Bulkhead().model_dump() == _defaults(bulkhead.Bulkhead)
+    slots = Bulkhead().model_dump(exclude={"adaptive"})
+    assert slots == _defaults(bulkhead.Bulkhead)
+    assert Hedge().quantile == _defaults(latency.TargetLatency)["tail"]
+    assert Hedge().budget_ratio == _defaults(hedge.Hedge)["budget_ratio"]
     assert Retry().wait_up_to_s == _defaults(retry.Retry)["wait_up_to_s"]
     account = _defaults(budget.RetryBudget)
     assert Retry().budget_ratio == account["ratio"]

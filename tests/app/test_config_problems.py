@@ -111,8 +111,6 @@ NOT_YET = {
     "server.loop_lag_limit_s": "server: {loop_lag_limit_s: 0.1}",
     "store.on_loss": "store: {on_loss: bounded}",
     "policies.p.breaker.shared": "policies: {p: {breaker: {shared: true}}}",
-    "policies.p.bulkhead.adaptive": "policies: {p: {bulkhead: {adaptive: true}}}",
-    "policies.p.hedge": "policies: {p: {hedge: {enabled: true}}}",
     "policies.p.probe": "policies: {p: {probe: {enabled: true}}}",
     "admin_keys": "admin_keys: []",
     "telemetry.metrics": "telemetry: {metrics: {exemplars: true}}",
@@ -140,20 +138,12 @@ def test_a_setting_that_would_do_nothing_is_refused(path: str) -> None:
             "providers.alpha.dialect",
         ),
         (
-            ("    targets:", "    strategy: weighted\n    targets:"),
-            "routes.chat.strategy",
-        ),
-        (
             ("    targets:", "    on_stream_break: fail\n    targets:"),
             "routes.chat.on_stream_break",
         ),
         (
             ("    targets:", "    on_untranslatable: drop\n    targets:"),
             "routes.chat.on_untranslatable",
-        ),
-        (
-            ("{provider: alpha,", "{weight: 1, provider: alpha,"),
-            "routes.chat.targets[0].weight",
         ),
         (("{id: one", "{class: default, id: one"), "keys[0].class"),
         (("{id: one", "{quotas: {}, id: one"), "keys[0].quotas"),

@@ -38,15 +38,6 @@ def test_without_a_queue_nothing_waits_for_a_place() -> None:
     assert worst.first_token_s == 5 + 1
 
 
-def test_an_attempt_ends_by_its_total_limit_if_that_is_shorter() -> None:
-    worst = worst_of(
-        "policies: {default: {max_attempts: 1, bulkhead: {queue: 0},"
-        " timeouts: {first_token_s: 5, total_s: 3}, retry: {cap_s: 1}}}"
-    )
-
-    assert worst.first_token_s == 3 + 1
-
-
 def test_the_deadline_ends_everything() -> None:
     worst = worst_of("policies: {default: {deadline_s: 15}}")
 
@@ -67,3 +58,9 @@ def test_a_target_counts_with_its_own_policy() -> None:
     )
 
     assert worst.never_asked == ()
+
+
+def test_where_the_order_is_drawn_nobody_is_known_to_be_never_asked() -> None:
+    drawn = MINIMAL.replace("    targets:", "    strategy: weighted\n    targets:")
+
+    assert worst_of("policies: {default: {deadline_s: 10}}", drawn).never_asked == ()

@@ -113,6 +113,8 @@ def routes() -> dict[str, Any]:
         }
     for form in FORMS:
         found[f"refused-{form}"] = [f"down/{form}", "second/well"]
+    long_pause = "fault.status?code=429&retry_after_s=50"
+    found["throttled"] = [f"first-stream/{long_pause}", "second/well"]
     return found
 
 
@@ -166,9 +168,9 @@ async def test_a_target_that_refuses_connections_is_tried_once_more(
 async def test_a_throttled_target_is_left_alone_until_its_pause_is_over(
     scene: Scene,
 ) -> None:
-    await scene.gateway.chat("429-long-stream", stream=True)
+    await scene.gateway.chat("throttled", stream=True)
 
-    again = await scene.gateway.chat("429-long-stream", stream=True)
+    again = await scene.gateway.chat("throttled", stream=True)
 
     assert again.complete
     assert scene.sends(again) == (0, 1)

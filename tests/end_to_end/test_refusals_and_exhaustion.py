@@ -7,9 +7,11 @@ should do something else about each.
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from loadtest.provider import Fault, StandIn
 from tests.support.answers import Answer
@@ -38,24 +40,50 @@ def models_asked(answer: Answer, provider: StandIn) -> list[str | None]:
     return [record.model for record in sends_of(answer.request_id, (provider,))]
 
 
-@pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
-@pytest.mark.parametrize(
-    ("status", "code"),
-    [
-        (400, "invalid_value"),
-        (404, "model_not_found"),
-        (413, "request_too_large"),
-        (422, "invalid_request"),
-    ],
-)
+REFUSALS = {
+    400: "invalid_value",
+    404: "model_not_found",
+    413: "request_too_large",
+    422: "invalid_request",
+}
+LONE = {
+    "reset": ("fault.reset", 3),
+    "500": ("fault.status?code=500", 3),
+    "503": ("fault.status?code=503", 3),
+    "garbled": ("fault.garbled", 3),
+    "silence": ("fault.silence", 1),
+    "401": ("fault.status?code=401", 1),
+}
+FORMS = pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
+
+
+@dataclass
+class Scene:
+    """A gateway with one route for each refusal and each lone target."""
+
+    gateway: RunningGateway
+    provider: StandIn
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def scene() -> AsyncIterator[Scene]:
+    refusals = {
+        f"refused-{status}": [f"alpha/fault.status?code={status}", "beta/well"]
+        for status in REFUSALS
+    }
+    lone = {f"lone-{name}": [f"beta/{model}"] for name, (model, _) in LONE.items()}
+    async with StandIn("alpha") as provider:
+        async with gateway_over(provider, {**refusals, **lone}) as gateway:
+            yield Scene(gateway, provider)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@FORMS
+@pytest.mark.parametrize(("status", "code"), REFUSALS.items())
 async def test_a_request_that_a_provider_refuses_is_sent_once_and_comes_back_as_itself(
-    provider: StandIn, status: int, code: str, stream: bool
+    scene: Scene, status: int, code: str, stream: bool
 ) -> None:
-    model = f"fault.status?code={status}"
-    async with gateway_over(
-        provider, {"chat": [f"alpha/{model}", "beta/well"]}
-    ) as gateway:
-        answer = await gateway.chat("chat", stream=stream)
+    answer = await scene.gateway.chat(f"refused-{status}", stream=stream)
 
     assert answer.status == status
     assert answer.error["code"] == code
@@ -63,7 +91,24 @@ async def test_a_request_that_a_provider_refuses_is_sent_once_and_comes_back_as_
     assert answer.error["requestId"] == answer.request_id
     assert answer.headers["x-should-retry"] == "false"
     assert "retry-after" not in answer.headers
-    assert models_asked(answer, provider) == [model]
+    assert models_asked(answer, scene.provider) == [f"fault.status?code={status}"]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@FORMS
+@pytest.mark.parametrize("name", LONE)
+async def test_a_lone_target_that_fails_is_asked_thrice_at_most_and_the_answer_is_502(
+    scene: Scene, name: str, stream: bool
+) -> None:
+    answer = await scene.gateway.chat(f"lone-{name}", stream=stream)
+
+    assert answer.status == 502
+    assert answer.error["code"] == "all_targets_failed"
+    assert answer.error["requestId"] == answer.request_id
+    assert answer.headers["x-should-retry"] == "false"
+    assert "retry-after" not in answer.headers
+    model, sends = LONE[name]
+    assert models_asked(answer, scene.provider) == [model] * sends
 
 
 async def test_a_prompt_too_long_goes_to_a_larger_window_only(
@@ -106,32 +151,6 @@ async def test_a_filtered_prompt_goes_on_only_where_the_route_says_so(
     assert models_asked(strict, provider) == [FILTER]
     assert lenient.complete
     assert models_asked(lenient, provider) == [FILTER, "well"]
-
-
-@pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
-@pytest.mark.parametrize(
-    ("model", "sends"),
-    [
-        ("fault.reset", 3),
-        ("fault.status?code=500", 3),
-        ("fault.status?code=503", 3),
-        ("fault.garbled", 3),
-        ("fault.silence", 1),
-        ("fault.status?code=401", 1),
-    ],
-)
-async def test_a_lone_target_that_fails_is_asked_thrice_at_most_and_the_answer_is_502(
-    provider: StandIn, model: str, sends: int, stream: bool
-) -> None:
-    async with gateway_over(provider, {"chat": [f"alpha/{model}"]}) as gateway:
-        answer = await gateway.chat("chat", stream=stream)
-
-    assert answer.status == 502
-    assert answer.error["code"] == "all_targets_failed"
-    assert answer.error["requestId"] == answer.request_id
-    assert answer.headers["x-should-retry"] == "false"
-    assert "retry-after" not in answer.headers
-    assert len(models_asked(answer, provider)) == sends
 
 
 async def test_a_request_is_never_sent_more_often_than_the_policy_allows(

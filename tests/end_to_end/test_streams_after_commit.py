@@ -172,8 +172,8 @@ async def test_every_event_is_forwarded_byte_for_byte(gateway: RunningGateway) -
     async with StandIn("first", tokens=TOKENS) as provider:
         config = gateway_yaml({"alpha": provider.base_url}, {"chat": ["alpha/m"]})
         async with RunningGateway(config) as own:
-            asked = {"stream_options": {"include_usage": True}}
-            through = await own.chat("chat", stream=True, **asked)
+            options = {"include_usage": True}
+            through = await own.chat("chat", stream=True, stream_options=options)
             direct = await own.http.post(
                 f"{provider.base_url}/chat/completions", json=provider.log[0].body
             )

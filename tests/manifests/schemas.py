@@ -125,7 +125,8 @@ def _definitions(folder: Path) -> dict[tuple[str, str], Json]:
     """Strict JSON schemas by apiVersion and kind; found by content, not file name."""
     found: dict[tuple[str, str], Json] = {}
     for path in sorted(folder.rglob("*.yaml")):
-        for crd in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+        # These files are long: the C loader takes a tenth of the other's time.
+        for crd in yaml.load_all(path.read_bytes(), yaml.CSafeLoader):
             if isinstance(crd, dict) and crd.get("kind") == "CustomResourceDefinition":
                 spec = crd["spec"]
                 for version in spec["versions"]:

@@ -157,7 +157,7 @@ def test_its_listeners_hear_of_a_change_before_it_is_complete() -> None:
     seen = []
 
     class Asks(CircuitBreakerListener):
-        def state_change(self, breaker, old, new) -> None:  # type: ignore[no-untyped-def]  # aiobreaker has no types
+        def state_change(self, breaker, old, new) -> None:
             seen.append(breaker._state.state)
 
     CircuitBreaker(listeners=[Asks()]).half_open()
@@ -172,8 +172,8 @@ async def test_a_decorated_async_generator_counts_as_success_before_it_is_read()
     breaker.half_open()
 
     @breaker
-    def stream():  # type: ignore[no-untyped-def]  # as an unwary user writes it
-        async def items():  # type: ignore[no-untyped-def]
+    def stream():
+        async def items():
             raise Boom
             yield
 
@@ -193,7 +193,7 @@ def test_states_are_made_by_one_method_and_kept_in_one_attribute() -> None:
     made = []
 
     class Ours(CircuitBreaker):
-        def _create_new_state(self, new_state, prev_state=None, notify=False):  # type: ignore[no-untyped-def]
+        def _create_new_state(self, new_state, prev_state=None, notify=False):
             made.append((new_state, prev_state, notify))
             return super()._create_new_state(new_state, prev_state, notify)
 
@@ -301,7 +301,7 @@ def test_ours_keeps_no_failure_alive() -> None:
     told = []
 
     class Watches(CircuitBreakerListener):
-        def failure(self, breaker, exception) -> None:  # type: ignore[no-untyped-def]  # aiobreaker has no types
+        def failure(self, breaker, exception) -> None:
             told.append(exception)
 
     machine.add_listener(Watches())

@@ -107,6 +107,65 @@ def test_a_withdrawal_that_was_not_used_comes_back_even_after_a_long_backoff(
     assert budget.try_withdraw()
 
 
+def test_by_default_a_fifth_of_the_traffic_and_three_per_second_may_be_retries(
+    clock: ManualClock,
+) -> None:
+    budget = RetryBudget(clock)
+    assert sum(budget.try_withdraw() for _ in range(100)) == 30
+
+    for _ in range(50):
+        budget.deposit()
+
+    assert sum(budget.try_withdraw() for _ in range(100)) == 10
+
+
+def test_a_booking_lives_until_its_tenth_of_the_time_leaves(
+    clock: ManualClock,
+) -> None:
+    budget = RetryBudget(clock, ratio=0.0, floor_per_s=0.1, ttl_s=10.0)
+    clock.advance(1.0)
+    assert budget.try_withdraw()
+
+    clock.advance(9.95)
+    assert not budget.try_withdraw()
+
+    clock.advance(0.05)
+    assert budget.try_withdraw()
+
+
+def test_an_account_with_a_long_memory_forgets_too(clock: ManualClock) -> None:
+    budget = RetryBudget(clock, ratio=0.0, floor_per_s=0.05, ttl_s=20.0)
+    assert budget.try_withdraw()
+
+    clock.advance(21.0)
+
+    assert budget.try_withdraw()
+
+
+def test_what_is_left_is_told_without_what_has_expired(clock: ManualClock) -> None:
+    budget = RetryBudget(clock, ratio=0.0, floor_per_s=0.1, ttl_s=10.0)
+    budget.withdraw()
+    assert budget.remaining_ratio() == 0.0
+
+    clock.advance(10.0)
+
+    assert budget.remaining_ratio() == 1.0
+
+
+def test_the_latest_withdrawal_is_the_one_that_comes_back(clock: ManualClock) -> None:
+    budget = RetryBudget(clock, ratio=0.0, floor_per_s=0.4, ttl_s=10.0)
+    budget.withdraw()
+    clock.advance(5.0)
+    budget.withdraw()
+    clock.advance(1.0)
+
+    budget.refund()
+
+    assert budget.remaining_ratio() == pytest.approx(0.75), "one of four is out"
+    clock.advance(5.0)
+    assert budget.remaining_ratio() == 1.0, "the earlier one has expired"
+
+
 @pytest.mark.parametrize(
     ("kind", "first", "left"),
     [
@@ -130,3 +189,49 @@ async def test_what_is_sent_is_booked_by_its_kind(
 
     assert await budget.execute(answers, call) == "answer"
     assert budget.remaining_ratio() == pytest.approx(left)
+
+
+async def test_a_first_attempt_is_deposited_and_made_with_its_call(
+    clock: ManualClock,
+) -> None:
+    budget = RetryBudget(clock, ratio=1.0, floor_per_s=0.0)
+    call, seen = Call(Deadline.after(clock, 10.0)), []
+
+    async def looks(call: Call) -> None:
+        seen.append(call)
+
+    await budget.execute(looks, call)
+
+    assert seen == [call]
+    assert [budget.try_withdraw(), budget.try_withdraw()] == [True, False]
+
+
+def test_an_account_with_a_long_memory_remembers(clock: ManualClock) -> None:
+    budget = RetryBudget(clock, ratio=0.0, floor_per_s=0.05, ttl_s=20.0)
+    assert budget.try_withdraw()
+
+    clock.advance(10.0)
+
+    assert not budget.try_withdraw()
+
+
+def test_after_a_silence_of_any_length_the_account_is_at_hand(
+    clock: ManualClock,
+) -> None:
+    budget = RetryBudget(clock, ratio=0.0, floor_per_s=0.1)
+    assert budget.try_withdraw()
+
+    clock.advance(1e15)
+
+    assert budget.try_withdraw()
+
+
+def test_a_reading_from_the_past_makes_no_booking_expire(clock: ManualClock) -> None:
+    budget = RetryBudget(clock, ratio=0.0, floor_per_s=0.1)
+    assert budget.try_withdraw()
+    clock.advance(-5.0)
+    assert not budget.try_withdraw()
+
+    clock.advance(5.0)
+
+    assert not budget.try_withdraw()

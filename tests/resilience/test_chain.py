@@ -175,7 +175,7 @@ async def test_a_target_that_fails_holds_nothing_while_the_next_is_asked() -> No
     await chain_of(route).execute(operation, call)
 
     assert seen == [(0, 1)]
-    assert len(call.leases) == 3, "b's slot, permit and settlement"
+    assert len(call.leases) == 1, "those of b's attempt, adopted"
     await call.close()
     assert route["b"].at_rest
 

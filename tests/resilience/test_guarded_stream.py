@@ -64,7 +64,7 @@ def read(
 
 def timers() -> int:
     loop = asyncio.get_running_loop()
-    return sum(not handle.cancelled() for handle in loop._scheduled)  # type: ignore[attr-defined]  # there is no public way to see them
+    return sum(not handle.cancelled() for handle in loop._scheduled)
 
 
 def now_s() -> float:

@@ -103,12 +103,23 @@ async def test_adopted_leases_are_released_with_those_that_came_before_and_after
     outer.adopt(inner)
     outer.callback(trace.log.append, "after")
     inner.callback(trace.log.append, "inner, later")
-    assert len(outer) == 4
+    assert (len(outer), len(inner)) == (3, 2), "what was adopted counts as one"
 
     await outer.release()
 
     assert trace.log == ["after", "inner, later", "inner", "before"]
     assert len(outer) == len(inner) == 0
+
+
+async def test_what_was_held_before_a_mark_stays_held() -> None:
+    leases, before, after = Leases(), Cue(), Cue()
+    leases.push(before)
+    mark = len(leases)
+    leases.push(after)
+
+    await leases.release(error := ProviderError(), above=mark)
+
+    assert (before.told, after.told, len(leases)) == ([], [error], 1)
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])

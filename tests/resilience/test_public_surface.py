@@ -22,6 +22,8 @@ def test_the_public_surface_is_small_and_pinned() -> None:
         "DecisionTrace",
         "Ejection",
         "Failover",
+        "Guard",
+        "GuardedChain",
         "Health",
         "Hedge",
         "LeastLatency",

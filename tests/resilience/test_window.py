@@ -51,7 +51,9 @@ def test_a_time_window_holds_the_outcomes_of_the_last_whole_seconds(
         assert window.totals(now_s) == naive([*recent, (failed, slow)])
 
 
-@pytest.mark.parametrize("window", [CountWindow(3), TimeWindow(3)], ids=repr)
+@pytest.mark.parametrize(
+    "window", [CountWindow(3), TimeWindow(3)], ids=["count", "time"]
+)
 def test_a_cleared_window_starts_from_nothing(window: CountWindow | TimeWindow) -> None:
     for _ in range(5):
         window.record(10.0, failed=True, slow=True)
@@ -80,5 +82,42 @@ def test_ratios_of_an_empty_window_are_zero() -> None:
 
 @pytest.mark.parametrize("kind", [CountWindow, TimeWindow])
 def test_a_window_of_nothing_is_refused(kind: type[CountWindow]) -> None:
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match=r"^a (count|time) window .* at least one"):
         kind(0)
+
+
+def test_what_was_cleared_does_not_leave_a_second_time() -> None:
+    window = TimeWindow(3)
+    for _ in range(5):
+        window.record(10.0, failed=True, slow=True)
+
+    window.clear()
+    window.record(13.0, failed=True, slow=False)
+
+    assert window.totals(15.9) == Totals(1, 1, 0)
+    assert window.totals(16.0) == Totals(0, 0, 0)
+
+
+def test_a_cleared_time_window_forgets_when_it_last_counted() -> None:
+    window = TimeWindow(3)
+    window.record(10.0, failed=True, slow=False)
+
+    window.clear()
+    window.record(2.0, failed=True, slow=False)
+
+    assert window.totals(5.0) == Totals(0, 0, 0)
+
+
+def test_seconds_before_zero_are_as_long_as_those_after_it() -> None:
+    window = TimeWindow(1)
+    window.record(-0.5, failed=True, slow=False)
+
+    assert window.totals(-0.1).recorded == 1
+    assert window.totals(0.2).recorded == 0
+
+
+def test_a_silence_of_any_length_costs_no_more_than_one_span() -> None:
+    window = TimeWindow(3)
+    window.record(10.0, failed=True, slow=False)
+
+    assert window.totals(1e15) == Totals(0, 0, 0)

@@ -55,7 +55,7 @@ class Answer:
         """The data of each event of a stream, in order."""
         assert self.headers["content-type"].startswith("text/event-stream")
         assert self.body.whole, "a stream ends by its framing, whatever it says"
-        blocks = self.body.data.decode().split("\n\n")
+        blocks = self.body.data.decode().replace("\r\n", "\n").split("\n\n")
         assert blocks[-1] == "", "the last event is cut off"
         return [
             block.removeprefix("data: ")

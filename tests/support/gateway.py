@@ -8,6 +8,7 @@ flight) is read from the live objects.
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,8 +26,19 @@ from app.gateway.routing import Guards
 from app.gateway.service import Gateway
 from tests.support.answers import Answer, Chunks, chat
 from tests.support.keys import KEY
+from tests.support.metrics import Samples
 
-_LIMIT_S = 10.0
+_LIMIT_S = 20.0
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Nothing here is encrypted; a client of its own would load every certificate."""
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn, noticing at once that it is to end."""
+
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):
+            await asyncio.sleep(0.005)
 
 
 class RunningGateway:
@@ -43,7 +55,7 @@ class RunningGateway:
         """Start it and wait until it listens."""
         self._stack_of_logging.__enter__()
         self._app = create_app(self.config)
-        self._server = uvicorn.Server(
+        self._server = _Server(
             uvicorn.Config(
                 self._app,
                 http="httptools",
@@ -64,7 +76,7 @@ class RunningGateway:
                 assert not self._serving.done(), "the gateway did not start"
                 await asyncio.sleep(0.005)
         self.http = httpx.AsyncClient(
-            base_url=self.origin, timeout=_LIMIT_S, trust_env=False
+            base_url=self.origin, timeout=_LIMIT_S, trust_env=False, verify=_NO_TLS
         )
         return self
 
@@ -150,6 +162,12 @@ class RunningGateway:
         return Answer(
             response.status_code, dict(response.headers), Chunks(response.content, True)
         )
+
+    async def metrics(self) -> Samples:
+        """Scrape it."""
+        answer = await self.get("/metrics", key=None)
+        assert answer.status == 200
+        return Samples(answer.body.data)
 
     async def quiet(self) -> None:
         """Wait until nothing is in flight any more.

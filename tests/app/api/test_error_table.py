@@ -137,7 +137,7 @@ def test_the_openapi_document_describes_the_error_and_refers_to_it() -> None:
     error = schema["properties"]["error"]
     assert error["required"] == ["code", "message", "type", "param", "requestId"]
     responses = document["paths"]["/v1/chat/completions"]["post"]["responses"]
-    for status in ("400", "401", "403", "404", "413", "429", "502", "503", "504"):
+    for status in ("400", "401", "403", "404", "413", "429", "431", "502", "503"):
         content = responses[status]["content"]["application/json"]
         assert content["schema"] == {"$ref": "#/components/schemas/Error"}
     assert "422" not in responses

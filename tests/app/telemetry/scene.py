@@ -80,7 +80,6 @@ class Scene:
             environment="test",
             on_dropped=self.metrics.record_dropped,
         )
-        self.health = {t.name: Health(self.clock) for t in (ALPHA, BETA)}
         self.logger = structlog.wrap_logger(
             None,
             processors=[
@@ -93,7 +92,6 @@ class Scene:
             self.metrics,
             self.tracing,
             logger=self.logger,
-            health=self.health,
             clock=self.clock,
         )
 

@@ -11,17 +11,28 @@ from resilience import events
 from resilience.call import Attempt, AttemptKind
 from resilience.errors import ConnectTimeout, IdleTimeout
 from resilience.events import (
+    AdmissionRejected,
     AttemptSettled,
     AttemptStarted,
     BreakerChanged,
     BreakerRejected,
+    BreakerSharingChanged,
     BulkheadRejected,
     BulkheadWaited,
     CooldownStarted,
+    DeadlineForeseen,
+    Event,
     FallbackSelected,
+    HealthChanged,
+    HedgeCancelled,
+    HedgeLost,
+    HedgeStarted,
+    HedgeWon,
+    LimitChanged,
     PhaseTimedOut,
     RetryBudgetExhausted,
     RetryScheduled,
+    SlotExpired,
     TargetSkipped,
 )
 from tests.app.telemetry.scene import ALPHA, BETA, Scene
@@ -36,7 +47,7 @@ def scene() -> Scene:
 
 @pytest.fixture
 def listener(scene: Scene) -> ResilienceListener:
-    return ResilienceListener(scene.metrics, scene.logger, scene.health)
+    return ResilienceListener(scene.metrics, scene.logger)
 
 
 def an_attempt(
@@ -90,27 +101,24 @@ def test_an_attempt_is_counted_when_it_ends(
     assert (scene.value(name, **ALPHA_LABELS) or 0) > 1.7e9
 
 
-def test_a_failed_attempt_is_counted_by_its_reason_and_lowers_the_health(
+def test_a_failed_attempt_is_counted_by_its_reason(
     scene: Scene, listener: ResilienceListener
 ) -> None:
     listener.on_event(settled(an_attempt(), UpstreamUnavailable()))
     labels = {"kind": "primary", "outcome": "failure", "error_type": "unavailable"}
     assert scene.value("attempts_total", **ALPHA_LABELS, **labels) == 1
-    assert scene.health[ALPHA.name].score < 1
-    assert scene.health[BETA.name].score == 1
     assert (
         scene.value("streams_broken_total", provider="alpha", reason="unavailable")
         is None
     )
 
 
-def test_a_throttled_attempt_says_nothing_about_the_health(
+def test_a_throttled_attempt_is_counted_as_neutral(
     scene: Scene, listener: ResilienceListener
 ) -> None:
     listener.on_event(settled(an_attempt(), UpstreamThrottled()))
     labels = {"kind": "primary", "outcome": "neutral", "error_type": "throttled"}
     assert scene.value("attempts_total", **ALPHA_LABELS, **labels) == 1
-    assert scene.health[ALPHA.name].score == 1
 
 
 def test_a_failure_after_the_first_token_is_a_broken_stream(
@@ -229,3 +237,89 @@ def test_an_event_of_an_unknown_target_is_counted_as_other(
     listener.on_event(BreakerRejected("gone/away", "open"))
     labels = {"provider": "other", "model": "other"}
     assert scene.value("circuit_breaker_not_permitted_total", **labels) == 1
+
+
+HEDGES = {
+    "won": (HedgeWon(ALPHA.name, BETA.name), None),
+    "lost": (HedgeLost(ALPHA.name, BETA.name, "beaten"), "beaten"),
+    "cancelled": (HedgeCancelled(ALPHA.name, BETA.name), None),
+}
+
+
+@pytest.mark.parametrize("result", HEDGES)
+def test_a_hedge_is_counted_for_whom_it_was_sent_to_when_it_has_ended(
+    scene: Scene, listener: ResilienceListener, result: str
+) -> None:
+    ended, reason = HEDGES[result]
+    told = CallListener(listener, "chat")
+    told.on_event(HedgeStarted(ALPHA.name, BETA.name, 0.8))
+    assert not scene.lines("hedge")
+    told.on_event(ended)
+
+    for each in HEDGES:
+        counted = scene.value("hedges_total", provider="beta", result=each)
+        assert counted == (each == result)
+    [line] = scene.lines("hedge")
+    assert (line["route"], line["result"], line["reason"]) == ("chat", result, reason)
+    assert (line["fromProvider"], line["toProvider"]) == ("alpha", "beta")
+
+
+def test_a_hedge_that_the_budget_did_not_allow_is_counted_as_one(
+    scene: Scene, listener: ResilienceListener
+) -> None:
+    listener.on_event(RetryBudgetExhausted(BETA.name, AttemptKind.HEDGE))
+    labels = {"provider": "beta", "reason": "hedge"}
+    assert scene.value("retry_budget_exhausted_total", **labels) == 1
+
+
+TOLD: dict[str, tuple[Event, str, dict[str, object]]] = {
+    "deadline_foreseen": (
+        DeadlineForeseen(0.5, 2.0),
+        "info",
+        {"remainingMs": 500.0, "typicalMs": 2000.0, "route": "chat"},
+    ),
+    "health_changed": (
+        HealthChanged(ALPHA.name, False, 0.41234),
+        "warning",
+        {"up": False, "score": 0.412, "provider": "alpha"},
+    ),
+    "breaker_sharing": (
+        BreakerSharingChanged(ALPHA.name, False),
+        "warning",
+        {"shared": False, "provider": "alpha"},
+    ),
+    "bulkhead_limit": (
+        LimitChanged(ALPHA.name, 40, 36),
+        "debug",
+        {"fromLimit": 40, "toLimit": 36, "provider": "alpha"},
+    ),
+    "slot_expired": (
+        SlotExpired(ALPHA.name, 300.0),
+        "warning",
+        {"heldS": 300.0, "provider": "alpha"},
+    ),
+    "admission_rejected": (
+        AdmissionRejected(ALPHA.name, 0.25),
+        "debug",
+        {"probability": 0.25, "provider": "alpha", "route": "chat"},
+    ),
+}
+
+
+@pytest.mark.parametrize("message", TOLD)
+def test_what_changes_nothing_for_a_metric_is_logged(
+    scene: Scene, listener: ResilienceListener, message: str
+) -> None:
+    event, level, fields = TOLD[message]
+    CallListener(listener, "chat").on_event(event)
+    [line] = scene.lines(message)
+    assert line["level"] == level
+    assert {name: line[name] for name in fields} == fields
+
+
+def test_what_gets_well_again_is_no_warning(
+    scene: Scene, listener: ResilienceListener
+) -> None:
+    listener.on_event(HealthChanged(ALPHA.name, True, 0.8))
+    listener.on_event(BreakerSharingChanged(ALPHA.name, True))
+    assert {line["level"] for line in scene.lines()} == {"info"}

@@ -36,6 +36,8 @@ TABLE = {
     "circuit_breaker_state": ("gauge", "provider model state"),
     "circuit_breaker_transitions_total": ("counter", "provider model to"),
     "circuit_breaker_not_permitted_total": ("counter", "provider model"),
+    "circuit_breaker_shared": ("gauge", "provider model"),
+    "hedges_total": ("counter", "provider result"),
     "retries_total": ("counter", "provider reason"),
     "retry_budget_exhausted_total": ("counter", "provider reason"),
     "retry_budget_remaining_ratio": ("gauge", "provider"),

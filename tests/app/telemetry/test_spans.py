@@ -18,6 +18,11 @@ from resilience.errors import FirstTokenTimeout
 from resilience.events import (
     BreakerRejected,
     BulkheadRejected,
+    DeadlineForeseen,
+    HedgeCancelled,
+    HedgeLost,
+    HedgeStarted,
+    HedgeWon,
     RetryBudgetExhausted,
     TargetSkipped,
 )
@@ -254,6 +259,31 @@ async def test_retries_and_refusals_are_events_not_spans(scene: Scene) -> None:
     assert set(retry) == {"target", "delay_ms", "reason"}
     assert chain.status.status_code is StatusCode.ERROR
     assert _attributes(chain)["error.type"] == "all_targets_failed"
+
+
+def test_a_hedge_and_a_foreseen_deadline_are_events_of_the_chain(scene: Scene) -> None:
+    observation = scene.telemetry.observe(a_request())
+    for event in (
+        HedgeStarted("alpha/small", "beta/m", 0.8),
+        HedgeCancelled("alpha/small", "beta/m"),
+        HedgeLost("alpha/small", "beta/m", "beaten"),
+    ):
+        observation.listener.on_event(event)
+    assert observation.fallback is False
+    observation.listener.on_event(HedgeWon("alpha/small", "beta/m"))
+    assert observation.fallback is True
+    observation.listener.on_event(DeadlineForeseen(0.5, 2.0))
+    observation.finish(Outcome.SUCCESS)
+
+    whom = {"target": "alpha/small", "hedge_target": "beta/m"}
+    chain = scene.spans()["gateway.chain"]
+    assert [(event.name, dict(event.attributes or {})) for event in chain.events] == [
+        ("hedge.started", {**whom, "after_ms": 800}),
+        ("hedge.cancelled", whom),
+        ("hedge.lost", {**whom, "reason": "beaten"}),
+        ("hedge.won", whom),
+        ("deadline.foreseen", {"remaining_ms": 500, "typical_ms": 2000}),
+    ]
 
 
 async def test_a_throttled_attempt_is_an_error_of_the_attempt(scene: Scene) -> None:

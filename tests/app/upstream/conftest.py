@@ -48,17 +48,21 @@ def client_tls(authority: trustme.CA) -> ssl.SSLContext:
     return context
 
 
+_SYSTEM_ROOTS = tls_context()
+"""Loading the system's roots takes longer than most tests: once is enough."""
+
+
 def _make_ours(
     tls: ssl.SSLContext | None = None, max_connections: int | None = None
 ) -> httpx.AsyncBaseTransport:
-    return AiohttpTransport(tls=tls, max_connections=max_connections)
+    return AiohttpTransport(tls=tls or _SYSTEM_ROOTS, max_connections=max_connections)
 
 
 def _make_stock(
     tls: ssl.SSLContext | None = None, max_connections: int | None = None
 ) -> httpx.AsyncBaseTransport:
     return httpx.AsyncHTTPTransport(
-        verify=tls if tls is not None else ssl.create_default_context(),
+        verify=tls or _SYSTEM_ROOTS,
         trust_env=False,
         limits=httpx.Limits(max_connections=max_connections),
     )

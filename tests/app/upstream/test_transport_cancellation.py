@@ -38,7 +38,7 @@ async def cancelled(task: "asyncio.Task[object]") -> None:
 
 def others() -> set["asyncio.Task[object]"]:
     """Every task but the test's own."""
-    return asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]
+    return asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]  # None only outside a task
 
 
 async def has_a_free_slot(transport: httpx.AsyncBaseTransport) -> None:

@@ -7,6 +7,7 @@ not.
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
 from collections.abc import Iterator
@@ -200,6 +201,27 @@ async def test_a_connection_that_is_never_accepted_is_a_connect_timeout(
         await make().handle_async_request(
             a_request(f"http://127.0.0.1:{port}/", connect=SHORT_S)
         )
+
+
+async def test_ours_tells_a_connect_timeout_when_the_kernel_gives_up_first(
+    make_ours: MakeTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel's patience, minutes long, is played by the loop's `sock_connect`."""
+
+    async def gives_up(*args: object) -> None:
+        raise TimeoutError(errno.ETIMEDOUT, "Connection timed out")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", gives_up)
+    with pytest.raises(httpx.ConnectTimeout):
+        await make_ours().handle_async_request(a_request("http://127.0.0.1:9/"))
+
+
+async def test_ours_refuses_an_address_in_a_shortened_form(
+    make_ours: MakeTransport,
+) -> None:
+    """Stock connects; a policy that looks at addresses would not recognise it."""
+    with pytest.raises(httpx.ConnectError):
+        await make_ours().handle_async_request(a_request("http://127.1:9/"))
 
 
 # -- TLS

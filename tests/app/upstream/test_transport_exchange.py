@@ -6,6 +6,8 @@ name says that the promise is ours alone.
 
 import asyncio
 import gzip
+import socket
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -160,6 +162,38 @@ async def test_a_body_of_unknown_length_is_sent_in_chunks(make: MakeTransport) -
     assert peer.requests[0].endswith(b"\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n")
 
 
+async def test_a_large_body_is_sent_whole_to_a_peer_that_takes_its_time(
+    make: MakeTransport,
+) -> None:
+    content = bytes(range(256)) * 16_384
+
+    def hesitates(line: Line) -> None:
+        line.wait()
+        answers(line)
+
+    async with playing(hesitates) as peer:
+        request = a_request(peer.url, content=content)
+        task = asyncio.create_task(make().handle_async_request(request))
+        await asyncio.sleep(SHORT_S)
+        peer.go.set()
+        assert await body_of(await task) == b"ok"
+    assert peer.requests[0].endswith(b"\r\n\r\n" + content)
+
+
+async def test_a_streamed_body_of_declared_length_is_sent_as_it_is(
+    make: MakeTransport,
+) -> None:
+    async def pieces():  # type: ignore[no-untyped-def]  # what httpx takes as content
+        yield b"one"
+        yield b"two"
+
+    async with playing(answers) as peer:
+        headers = [("content-length", "6")]
+        request = a_request(peer.url, content=pieces(), headers=headers)
+        assert await body_of(await make().handle_async_request(request)) == b"ok"
+    assert peer.requests[0].endswith(b"content-length: 6\r\n\r\nonetwo")
+
+
 async def test_redirects_and_cookies_are_left_to_the_caller(
     make: MakeTransport,
 ) -> None:
@@ -273,6 +307,36 @@ async def test_an_idle_connection_that_speaks_unasked_is_replaced(
         assert peer.connections == 2
 
 
+AFTERTHOUGHTS: dict[str, Callable[[Line], None]] = {
+    "adds bytes": lambda line: line.send(b"stray bytes"),
+    "closes": lambda line: line.sock.shutdown(socket.SHUT_WR),
+    "resets": lambda line: line.reset(),
+}
+
+
+@pytest.mark.parametrize("afterthought", AFTERTHOUGHTS)
+async def test_what_a_peer_does_after_its_answer_spoils_the_connection_only(
+    afterthought: str, make: MakeTransport
+) -> None:
+    def has_an_afterthought(line: Line) -> None:
+        line.take_request()
+        line.send(ANSWER)
+        line.wait()
+        AFTERTHOUGHTS[afterthought](line)
+        line.peer.done.set()
+        line.await_end()
+
+    async with playing(has_an_afterthought) as peer:
+        transport = make(max_connections=1)
+        for _ in range(2):
+            response = await transport.handle_async_request(a_request(peer.url))
+            peer.go.set()
+            assert await asyncio.to_thread(peer.done.wait, 5)
+            await asyncio.sleep(0.01)
+            assert await body_of(response) == b"ok"
+        assert peer.connections == 2
+
+
 @pytest.mark.parametrize("method", ["POST", "GET"])
 async def test_a_request_lost_on_a_kept_connection_is_not_sent_again(
     method: str, make: MakeTransport
@@ -318,14 +382,16 @@ async def test_a_read_limit_does_not_run_while_nobody_reads(
 async def test_a_read_limit_starts_anew_with_every_byte(make: MakeTransport) -> None:
     dribbled = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
+    limit_s = 0.3  # eleven pauses of an eighth of it: longer than the limit in all
+
     def dribbles(line: Line) -> None:
         line.take_request()
         for at in range(0, len(dribbled), 4):
             line.send(dribbled[at : at + 4])
-            line.peer.go.wait(SHORT_S / 8)
+            line.peer.go.wait(limit_s / 8)
 
     async with playing(dribbles) as peer:
-        response = await make().handle_async_request(a_request(peer.url, read=SHORT_S))
+        response = await make().handle_async_request(a_request(peer.url, read=limit_s))
         assert await body_of(response) == b"ok"
 
 
@@ -383,6 +449,50 @@ async def test_ours_never_takes_surplus_bytes_for_the_next_answer(
             response = await transport.handle_async_request(a_request(peer.url))
             assert await body_of(response) == b"ok"
         assert peer.connections == 2
+
+
+@pytest.mark.parametrize("declared", ["5", "7"])
+async def test_ours_cuts_a_streamed_body_that_belies_its_length(
+    declared: str, make_ours: MakeTransport
+) -> None:
+    """Stock lets h11's own exception through."""
+
+    async def pieces():  # type: ignore[no-untyped-def]  # what httpx takes as content
+        yield b"one"
+        yield b"two"
+
+    async with playing(answers) as peer:
+        headers = [("content-length", declared)]
+        request = a_request(peer.url, content=pieces(), headers=headers)
+        with pytest.raises(httpx.LocalProtocolError):
+            await make_ours().handle_async_request(request)
+    assert peer.requests == []
+
+
+async def test_ours_refuses_a_second_reader_of_one_body(
+    make_ours: MakeTransport,
+) -> None:
+    async with playing(sends_then_stays(CHUNKED)) as peer:
+        response = await make_ours().handle_async_request(a_request(peer.url))
+        first = asyncio.ensure_future(anext(raw(response)))
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError):
+            await anext(raw(response))
+        with pytest.raises(httpx.TransportError):
+            await first
+
+
+async def test_ours_tells_a_waiting_reader_when_another_task_closes(
+    make_ours: MakeTransport,
+) -> None:
+    async with playing(sends_then_stays(CHUNKED)) as peer:
+        response = await make_ours().handle_async_request(a_request(peer.url))
+        reader = asyncio.ensure_future(anext(raw(response)))
+        await asyncio.sleep(0)
+        await response.aclose()
+        with pytest.raises(httpx.ReadError):
+            await reader
+        assert await peer.ending() in ("closed", "reset")
 
 
 async def test_ours_fails_at_once_when_the_protocol_is_switched(

@@ -1,37 +1,18 @@
-"""Every error the gateway raises on purpose.
+"""The classes of the tree that the package describes.
 
-    AppError            code, user-safe message; its status is in api/error_table.py
-      CallerError       the client's to mend
-        InvalidRequest, Unauthenticated, ModelNotAllowed, ModelNotFound, NotFound,
-        MethodNotAllowed, PayloadTooLarge, HeadersTooLarge, RateLimited,
-        QuotaExceeded
-      UpstreamError     a provider's failure, before or after the commit point
-        UpstreamUnavailable, UpstreamOverloaded, UpstreamGarbled, StreamBroken,
-        UpstreamThrottled, UpstreamAuthFailed, UpstreamPoolFull
-        UpstreamRefused (the request itself): ContextTooLong, ContentFiltered
-      GatewayError      ours
-        Overloaded, Draining, DeadlineExceeded, InternalError, StoreUnavailable,
-        EmbeddedStoreMissing
-        AllTargetsFailed: AllTargetsRefused, AllTargetsThrottled
-
-Rule: a message here is safe to show to anyone; what only operators may see goes into
-`detail`, which is logged and never sent. Errors of an attempt state as class
-attributes how they count and what may be done (`resilience.outcome`); nothing is
-decided from message texts. HTTP status codes live in `api/error_table.py` alone.
+Rule: declarations only. How an error counts is stated by its class and read by
+`verdicts.py`; HTTP status codes live in `api/error_table.py` alone.
 """
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from resilience.errors import ResilienceError
 from resilience.outcome import (
     Condition,
     Counts,
     Disposition,
     Pace,
-    Verdict,
 )
-from resilience.outcome import classify as classify_library_error
 
 
 class AppError(Exception):
@@ -255,6 +236,7 @@ class UpstreamRefused(UpstreamError):
     The same request would be refused everywhere.
     """
 
+    code = "invalid_request"
     type = "invalid_request_error"
     message = "The provider refused the request."
     reason = "refused"
@@ -279,8 +261,8 @@ class UpstreamRefused(UpstreamError):
 
     @property
     def public_code(self) -> str:
-        """The provider's own code."""
-        return self._upstream_code or "invalid_request"
+        """The provider's own code, if it gave one."""
+        return self._upstream_code or self.code
 
 
 class ContextTooLong(UpstreamRefused):
@@ -294,11 +276,13 @@ class ContextTooLong(UpstreamRefused):
 
 
 class ContentFiltered(UpstreamRefused):
-    """The provider's content filter refused the prompt."""
+    """The provider's content filter refused the prompt; another's might not."""
 
     code = "content_filter"
     message = "The provider's content filter refused the request."
     reason = "content_filter"
+    disposition = Disposition.NEXT_TARGET
+    condition = Condition.ANOTHER_FILTER
 
 
 class GatewayError(AppError):
@@ -344,7 +328,10 @@ class AllTargetsFailed(GatewayError):
         *,
         retry_after_s: float | None = None,
     ) -> None:
-        told = "; ".join(f"{name}: {exc!r}" for name, exc in causes)
+        told = "; ".join(
+            f"{name}: {type(exc).__name__}: {getattr(exc, 'detail', None) or exc}"
+            for name, exc in causes
+        )
         super().__init__(retry_after_s=retry_after_s, detail=told)
         self.causes = tuple(causes)
 
@@ -385,32 +372,3 @@ class EmbeddedStoreMissing(GatewayError):
 
 class InternalError(GatewayError):
     """A bug of ours; the log has it."""
-
-
-def classify(exc: BaseException) -> Verdict:
-    """Tell `resilience` how an error of an attempt counts and what may be done."""
-    if isinstance(exc, UpstreamError):
-        return Verdict(
-            exc.counts,
-            exc.disposition,
-            exc.reason,
-            pace=exc.pace,
-            condition=exc.condition,
-            retry_after_s=exc.retry_after_s,
-        )
-    if is_bug(exc):
-        # Neutral, or whoever finds a request that trips over it could open breakers;
-        # worth another target, whose answer may not trip over it.
-        return Verdict(Counts.NEUTRAL, Disposition.NEXT_TARGET, InternalError.code)
-    if isinstance(exc, AppError):
-        return Verdict(Counts.NEUTRAL, Disposition.GIVE_UP, exc.code)
-    return classify_library_error(exc)
-
-
-def is_bug(exc: BaseException) -> bool:
-    """Whether nobody raised `exc` on purpose, or to say that it is a bug of ours."""
-    if isinstance(exc, InternalError):
-        return True
-    return isinstance(exc, Exception) and not isinstance(
-        exc, AppError | ResilienceError
-    )

@@ -1,0 +1,1 @@
+"""Measurements of parts, in one process and without a network."""
