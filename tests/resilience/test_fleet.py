@@ -7,8 +7,10 @@ import pytest
 from resilience.breaker import Breaker, BreakerConfig, BreakerState
 from resilience.errors import BreakerOpen
 from resilience.events import BreakerChanged, BreakerSharingChanged
+from resilience.machine import NAMES
 from resilience.membership import Member
 from resilience.memory_fleet import MemoryFleet
+from resilience.seat import Order
 from resilience.shared import FleetUnavailable, View
 from resilience.testing import LoopClock, ManualClock
 from resilience.window import Totals
@@ -581,3 +583,17 @@ async def test_one_round_tells_of_all_targets() -> None:
     await other.exchange()
 
     assert [str(one.state) for one in breakers] == ["closed", "open"] * 2
+
+
+async def test_the_storage_merges_what_the_fleet_has_decided() -> None:
+    """Whoever asks in between sees it, and the next look acts on it."""
+    crew = Crew(1)
+    machine = crew.breakers[0]._machine
+    for order, state in (
+        (Order(crew.clock.now() + 7.0, 1), "open"),
+        (Order(None), "closed"),
+    ):
+        machine.seat.order = order
+        assert NAMES[machine.current_state] == state
+        assert crew.states == [state]
+        assert machine.seat.order is None
