@@ -132,7 +132,7 @@ class Bulkhead:
         try:
             async with asyncio.timeout(wait_s):
                 return await waiter
-        except BaseException as exc:
+        except BaseException as exc:  # cancelled too: a slot may be ours
             if waiter.done() and not waiter.cancelled():
                 waiter.result().release()  # handed over in the very moment we gave up
             elif waiter in self._waiters:  # else passed over, having been cancelled

@@ -101,7 +101,7 @@ class Chain:
                 return await self._hedge.execute(
                     operation, call, target, others, failed
                 )
-            except Exception as exc:
+            except Exception as exc:  # judged by `classify`, and kept as a cause
                 failed.insert(0, (target, exc))
                 too_small, final = self._note(failed, rest, too_small, causes)
             finally:

@@ -60,7 +60,7 @@ class CooldownGate:
             raise CoolingDown(self.target, remaining_s)
         try:
             opened = await operation(call)
-        except Exception as exc:
+        except Exception as exc:  # only classified, and raised again
             verdict = self._classify(exc)
             if verdict.pace is Pace.THROTTLED:
                 self._start(verdict.retry_after_s, call)

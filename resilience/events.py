@@ -252,7 +252,7 @@ def tell(listener: Listener, event: Event) -> None:
     """Tell `listener` of `event`; if it raises, that is logged and goes no further."""
     try:
         listener.on_event(event)
-    except Exception:
+    except Exception:  # a listener must not harm a call
         _log.exception("a listener failed on %s", type(event).__name__)
 
 

@@ -360,7 +360,7 @@ class _Items[T]:
             return self._held.pop()
         try:
             return await anext(self._rest)
-        except BaseException as exc:
+        except BaseException as exc:  # noted for the settlement, and raised again
             self._end = exc
             raise
 

@@ -130,7 +130,7 @@ def _release_until_async(
         else:
             try:
                 lease(kind, exc, trace)
-            except Exception:
+            except Exception:  # must not replace the error that ended the call
                 _log.exception("a lease failed to release")
     return None
 

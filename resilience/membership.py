@@ -77,7 +77,7 @@ class Member:
             try:
                 await self.exchange()
                 well = True
-            except Exception:
+            except Exception:  # the next round may do better
                 if well:  # once, not four times a second
                     _log.exception("a round of the fleet failed")
                 well = False

@@ -50,7 +50,7 @@ class Pipeline:
         token = enter(call.deadline)
         try:
             return await wrapped(call)
-        except BaseException as exc:
+        except BaseException as exc:  # cancelled too: leases are held
             await call.leases.release(exc, above=held_before)
             raise
         finally:

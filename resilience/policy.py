@@ -40,7 +40,7 @@ async def run_attempt[T](operation: Operation[T], call: Call, kind: AttemptKind)
     fork.kind = kind
     try:
         opened = await operation(fork)
-    except BaseException as exc:
+    except BaseException as exc:  # cancelled too: leases are held
         await fork.close(exc)
         raise
     call.adopt(fork)

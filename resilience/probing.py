@@ -91,10 +91,10 @@ class Prober:
         tell(self._listener, AttemptStarted(attempt))
         try:
             await self._ask()
-        except Exception as exc:
+        except Exception as exc:  # whatever it is, it is the probe's verdict
             self._settle(permit, attempt, exc)
             return False
-        except BaseException as exc:
+        except BaseException as exc:  # cancelled: the permit is held
             self._settle(permit, attempt, exc)
             raise
         self._settle(permit, attempt, None)

@@ -70,7 +70,7 @@ class Retry:
             return await run_attempt(operation, call, call.kind)
         except Refused:
             raise
-        except Exception as exc:
+        except Exception as exc:  # judged by `classify`
             verdict = self._classify(exc)
             if verdict.disposition is not Disposition.RETRY or (
                 call.kind is AttemptKind.HEDGE  # which is an extra attempt already
@@ -123,12 +123,12 @@ class _Retries[T]:
         sent_before = self._sent()
         try:
             opened = await run_attempt(self._operation, self._call, AttemptKind.RETRY)
-        except Exception as exc:
+        except Exception as exc:  # judged by `classify`
             if self._sent() == sent_before:
                 return _NO_MORE  # refused or too late: the last real error stands
             self._booked, self._failure = False, exc
             return self._rules._classify(exc)
-        except BaseException as exc:
+        except BaseException as exc:  # cancelled: raised outside of tenacity
             self._booked, self._failure = self._sent() == sent_before, exc
             return _NO_MORE
         self._booked = False

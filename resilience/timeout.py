@@ -163,7 +163,7 @@ class GuardedStream[T]:
             self._start()
         try:
             item = await self._source.__anext__()
-        except BaseException as exc:
+        except BaseException as exc:  # cancelled too, perhaps by our own timer
             self.stop()
             interrupted_by = self._interrupted_by
             # As asyncio.Timeout does: our own cancellation is taken back, and if

@@ -57,7 +57,7 @@ class EventStream(Response):
                     await send(_piece(event))
         except StreamBroken as exc:
             await send(_piece(broken_stream_event(exc, self._request_id)))
-        except BaseException as exc:
+        except BaseException as exc:  # cancelled too: the reply holds leases
             await self._reply.close(exc)  # events() may not have been started
             raise
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -49,7 +49,7 @@ class ChatAttempt:
         """
         try:
             return await self._open(call)
-        except Exception as exc:
+        except Exception as exc:  # only looked at, and raised again
             if is_bug(exc):
                 # It may be covered by another target's answer, so it is told here.
                 get_logger().exception("unexpected error", target=call.target)

@@ -104,7 +104,7 @@ class ChunkReader:
         except StopAsyncIteration:
             self._at_eof = True
             self._read_cut_off()
-        except Exception:
+        except Exception:  # nothing that comes now can spoil the answer
             if self._unfinished:
                 raise
             self._done = True  # silent, or cut, but after all that matters

@@ -119,7 +119,7 @@ class Reply:
         except (UpstreamError, TimedOut) as exc:
             ended_by = exc
             raise self._broken(exc) from exc
-        except BaseException as exc:
+        except BaseException as exc:  # noted for the leases, and raised again
             ended_by = exc
             raise
         finally:

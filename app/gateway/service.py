@@ -60,7 +60,7 @@ class Gateway:
             try:
                 hold = await self._ledger.hold(request.client)
                 route = self.routes.find(request.route, request.client)
-            except BaseException:
+            except BaseException:  # cancelled too: it was counted in
                 self.in_flight -= 1
                 raise
         except AppError as exc:
@@ -88,7 +88,7 @@ class Gateway:
         attempt = ChatAttempt(self._upstream, request, route, observation)
         try:
             opened: Opened = await route.chain.execute(attempt, call)
-        except BaseException as exc:
+        except BaseException as exc:  # cancelled too: the call holds leases
             told = client_error(exc)
             try:
                 await self._release(observation, call, exc, told)

@@ -89,7 +89,7 @@ class Store:
             permit.fail()
             self._observe(operation, self._clock.now() - started_s, True)
             raise StoreUnavailable(detail=f"{type(exc).__name__}: {exc}") from exc
-        except BaseException:
+        except BaseException:  # cancelled, or a bug: says nothing of the store
             permit.cancel()
             raise
         permit.ok()

@@ -45,7 +45,7 @@ class EmbeddedServer:
                 unix_socket_path=self._socket,
             )
             self._server.start()
-        except BaseException:
+        except BaseException:  # interrupted too: the folder must not stay
             self._server = None
             shutil.rmtree(self._folder, ignore_errors=True)
             raise

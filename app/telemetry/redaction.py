@@ -135,7 +135,7 @@ def _list(values: Sequence[object] | Set[object], depth: int) -> list[Plain]:
                 plain.append(TRUNCATED)
                 break
             plain.append(_plain(value, depth - 1))
-    except Exception:
+    except Exception:  # a sequence of somebody's, likewise
         plain.append(TRUNCATED)
     return plain
 
@@ -144,5 +144,5 @@ def text_of(value: object) -> str:
     """Return `str(value)`, or the name of its type if that fails."""
     try:
         return str(value)
-    except Exception:
+    except Exception:  # a __str__ of somebody's; logging never raises
         return f"<{type(value).__name__}>"

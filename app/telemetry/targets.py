@@ -131,7 +131,7 @@ class TargetCollector(Collector):
     def _answer(self, answer: "Future[tuple[Reading, ...]]") -> None:
         try:
             answer.set_result(self._read_here())
-        except Exception as exc:
+        except Exception as exc:  # goes to the thread that asked
             answer.set_exception(exc)
 
     def _read_here(self) -> tuple[Reading, ...]:

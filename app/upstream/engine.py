@@ -99,7 +99,7 @@ class OpenExchange:
         """
         try:
             data = await self.exchange.receive(self._read_s)
-        except BaseException:
+        except BaseException:  # cancelled too: closes the socket at once
             self.close()
             raise
         if not data:
@@ -153,7 +153,7 @@ class Engine:
         await self._acquire_slot(limits.pool_s)
         try:
             connection, wire = await self._connect(origin, limits.connect_s)
-        except BaseException:
+        except BaseException:  # cancelled too: the slot is held
             self.release_slot()
             raise
         exchange = wire.begin(without_body=without_body)
@@ -164,7 +164,7 @@ class Engine:
             else:
                 await _send_stream(wire, exchange, head, body, limits.write_s)
             await exchange.head_received(limits.read_s)
-        except BaseException:
+        except BaseException:  # cancelled too: the socket is open
             opened.close()
             raise
         return opened

@@ -160,7 +160,7 @@ class StandIn:
             self._server = await loop.create_server(
                 factory, sock=listening, backlog=_BACKLOG
             )
-        except BaseException:
+        except BaseException:  # cancelled too: the socket is open
             self._service.up = False
             listening.close()
             raise
@@ -198,7 +198,7 @@ def _bound(host: str, port: int) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
-    except BaseException:
+    except BaseException:  # interrupted too: the socket is open
         bound.close()
         raise
     return bound

@@ -51,7 +51,7 @@ class RequestContext:
                 await self._refuse(scope, answer, HeadersTooLarge())
             else:
                 await self._app(scope, receive, answer.send)
-        except Exception:
+        except Exception:  # whatever it is, the client gets an answer
             get_logger().exception("unexpected error", path=scope["path"])
             if not answer.status:  # else it is left incomplete
                 await self._refuse(scope, answer, InternalError())
