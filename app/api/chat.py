@@ -1,6 +1,7 @@
 """POST /v1/chat/completions."""
 
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 from fastapi import APIRouter, Request
@@ -16,6 +17,9 @@ from app.quota.ledger import Hold
 
 router = APIRouter(tags=["chat"])
 
+_PLAIN = " !#$&'()*+,/:;=?@[]|"
+"""What stands in a header as it is; the rest of a model's name is percent-encoded."""
+
 
 @router.post("/v1/chat/completions", openapi_extra=CHAT_OPERATION)
 async def create_chat_completion(
@@ -29,11 +33,15 @@ async def create_chat_completion(
     chat = parse_chat(raw, request, client)
     request.scope["observed"] = True  # from here on the gateway counts
     reply, hold = await services.gateway.chat(chat)
-    headers = _reply_headers(reply) | _limit_headers(hold)
-    if chat.stream:
-        return EventStream(reply, chat.request_id, headers)
-    await reply.close()
-    return _whole(reply.body, headers)
+    try:
+        headers = _reply_headers(reply) | _limit_headers(hold)
+        if chat.stream:
+            return EventStream(reply, chat.request_id, headers)
+        await reply.close()
+        return _whole(reply.body, headers)
+    except BaseException as exc:  # a bug of ours, or cancelled: the reply holds leases
+        await reply.close(exc)
+        raise
 
 
 def _whole(body: dict[str, Any] | None, headers: dict[str, str]) -> Response:
@@ -42,7 +50,7 @@ def _whole(body: dict[str, Any] | None, headers: dict[str, str]) -> Response:
 
 def _reply_headers(reply: Reply) -> dict[str, str]:
     return {
-        "x-gateway-target": reply.target,
+        "x-gateway-target": quote(reply.target, safe=_PLAIN),
         "x-gateway-attempts": str(reply.attempts),
         "x-gateway-fallback": str(reply.fallback).lower(),
     }
