@@ -28,7 +28,6 @@ import typer
 from rich.console import Console
 
 from app.config import Config, ConfigError, load
-from scripts.chaos.processes import Child, Children, HarnessFailed
 from scripts.local import (
     KEY_HASH_VARIABLE,
     LOOPBACK,
@@ -44,6 +43,7 @@ from scripts.local import (
     with_ports,
 )
 from scripts.log_view import Follower, readable
+from scripts.processes import Child, Children, HarnessFailed
 
 CONFIG = ROOT / "gateway.yaml"
 FAILED, CANNOT_START = 1, 2

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from scripts.chaos.processes import Child, Children, HarnessFailed, answers
+from scripts.processes import Child, Children, HarnessFailed, answers
 
 ROOT = Path(__file__).resolve().parents[1]
 LOOPBACK = "127.0.0.1"

@@ -21,6 +21,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from scripts.processes import Children, HarnessFailed
+
 from .experiments import (
     ROOT,
     Experiment,
@@ -38,7 +40,6 @@ from .judge import (
     phase_at,
     run_judge,
 )
-from .processes import Children, HarnessFailed
 from .report import Run, limit_text, measured_text, page
 from .stack import find_tool, start_stack
 from .starvation import Starvation

@@ -16,8 +16,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from scripts.processes import Child, Children, HarnessFailed
+
 from .experiments import ROOT, Experiment, Phase, Profile, Toxics, Variant, load_toxics
-from .processes import Child, Children, HarnessFailed
 from .stack import Stack
 
 THRESHOLD_CROSSED = 99

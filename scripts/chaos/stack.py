@@ -6,20 +6,17 @@ The rule it keeps: loopback only, and a port that is taken is replaced by a free
 every file that names it, so that a run disturbs nobody. The fault is not its business.
 """
 
-import hashlib
 import json
-import secrets
-import shutil
-import socket
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+from scripts.local import DemoKey, free_ports, is_free, start_gateway, start_stand_in
+from scripts.processes import Children, HarnessFailed, answers
+
 from .experiments import ROOT, Experiment, Variant
-from .processes import Children, HarnessFailed, answers
 
 PROXIES_FILE = ROOT / "chaos" / "toxiproxy" / "proxies.json"
 CONFIGS = {
@@ -57,9 +54,9 @@ class Ports:
         """The port to use where files say `conventional`."""
         if conventional not in self._chosen:
             taken = set(self._chosen.values())
-            port = conventional if _is_free(conventional) else free_port()
-            while port in taken:
-                port = free_port()
+            port = conventional
+            while port in taken or not is_free(port):
+                (port,) = free_ports(1)
             self._chosen[conventional] = port
         return self._chosen[conventional]
 
@@ -71,24 +68,6 @@ class Ports:
         for conventional, port in self._chosen.items():
             marked = marked.replace(f"@{conventional}@", f"127.0.0.1:{port}")
         return marked
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _port_of(address: str) -> int:
@@ -129,34 +108,26 @@ def start_stack(
     for name in experiment.providers:
         port = ports.of(_port_of(proxies[name]["upstream"]))
         stand_ins[name] = f"http://127.0.0.1:{port}"
-        _start_stand_in(children, name, port)
+        label = f"stand-in-{name}"
+        start_stand_in(children, name, port, STAND_IN_PACE, label=label)
     for proxy in proxies.values():
         ports.of(_port_of(proxy["listen"]))
     toxiproxy = _start_toxiproxy(children, ports)
-    key = f"bw-{secrets.token_urlsafe(24)}"
-    gateway, gateway_pid = _start_gateway(children, ports, variant, key, workdir)
+    key = DemoKey.new()
+    port = ports.of(GATEWAY_PORT)
+    config = workdir / "gateway.yaml"
+    config.write_text(ports.rewrite(CONFIGS[variant].read_text()))
+    gateway = start_gateway(children, config, port, key)
     return Stack(
-        gateway=gateway,
-        gateway_pid=gateway_pid,
+        gateway=f"http://127.0.0.1:{port}",
+        gateway_pid=gateway.process.pid,
         toxiproxy=toxiproxy,
         proxies={
             name: f"http://127.0.0.1:{ports.of(_port_of(proxies[name]['listen']))}"
             for name in experiment.providers
         },
         stand_ins=stand_ins,
-        key=key,
-    )
-
-
-def _start_stand_in(children: Children, name: str, port: int) -> None:
-    children.start_ready(
-        f"stand-in-{name}",
-        [
-            *(sys.executable, "-m", "loadtest.provider"),
-            *("--host", "127.0.0.1", "--port", str(port), "--name", name),
-            *STAND_IN_PACE,
-        ],
-        lambda: answers(f"http://127.0.0.1:{port}/control/log"),
+        key=key.secret,
     )
 
 
@@ -174,33 +145,3 @@ def _start_toxiproxy(children: Children, ports: Ports) -> str:
     if made.status_code != httpx.codes.CREATED:
         raise HarnessFailed(f"Toxiproxy refused the proxies: {made.text.strip()}")
     return url
-
-
-def _start_gateway(
-    children: Children, ports: Ports, variant: Variant, key: str, workdir: Path
-) -> tuple[str, int]:
-    port = ports.of(GATEWAY_PORT)
-    config = workdir / "gateway.yaml"
-    config.write_text(ports.rewrite(CONFIGS[variant].read_text()))
-    url = f"http://127.0.0.1:{port}"
-    child = children.start_ready(
-        "gateway",
-        [
-            *(_gateway_command(), "serve", "--config", str(config)),
-            *("--host", "127.0.0.1", "--port", str(port)),
-        ],
-        lambda: answers(f"{url}/readyz"),
-        {"GATEWAY_DEMO_KEY_SHA256": hashlib.sha256(key.encode()).hexdigest()},
-    )
-    return url, child.process.pid
-
-
-def _gateway_command() -> str:
-    beside_python = Path(sys.executable).with_name("gateway")
-    found = shutil.which("gateway") or str(beside_python)
-    if not Path(found).exists():
-        raise HarnessFailed(
-            "there is no `gateway` command here; run this by `make chaos`, or by "
-            "`uv run python -m scripts.chaos`."
-        )
-    return found

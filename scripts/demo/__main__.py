@@ -14,7 +14,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from scripts.chaos.processes import Children, HarnessFailed
 from scripts.demo.caller import Caller
 from scripts.demo.scenario import PACE, Demo, Times
 from scripts.demo.screen import Screen, show_summary
@@ -30,6 +29,7 @@ from scripts.local import (
     start_stand_in,
     with_ports,
 )
+from scripts.processes import Children, HarnessFailed
 
 CONFIG = Path(__file__).with_name("gateway.yaml")
 LOST, UNKNOWN = 1, 2

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import httpx
 
-from scripts.chaos.processes import Child, Children, HarnessFailed
 from scripts.demo.answers import TOKENS
 from scripts.demo.caller import Caller
 from scripts.demo.screen import Screen
 from scripts.demo.tally import Phase, Result, Tally
 from scripts.local import start_stand_in
+from scripts.processes import Child, Children, HarnessFailed
 
 # Half a second per answer: at any moment some are in the midst of being delivered.
 PACE = ("--first-token-ms", "50", "--tokens-per-s", "45", "--tokens", str(TOKENS))

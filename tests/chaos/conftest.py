@@ -15,8 +15,8 @@ from toxiproxy import Proxy, Toxiproxy
 from toxiproxy.api import APIConsumer
 
 from scripts.chaos.experiments import ROOT
-from scripts.chaos.processes import Children, answers
-from scripts.chaos.stack import free_port
+from scripts.local import free_ports
+from scripts.processes import Children, answers
 
 
 def find_tool(name: str) -> str:
@@ -68,7 +68,7 @@ class Injector:
 
     def proxy_to(self, port: int) -> tuple[Proxy, str]:
         """A new proxy in front of a local port, and the base URL of the proxy."""
-        listen = free_port()
+        listen = free_ports(1)[0]
         proxy = self.client.create(
             name=f"to-{port}",
             upstream=f"127.0.0.1:{port}",
@@ -86,7 +86,7 @@ def children(tmp_path: Path) -> Iterator[Children]:
 
 @pytest.fixture
 def injector(children: Children, monkeypatch: pytest.MonkeyPatch) -> Injector:
-    port = free_port()
+    port = free_ports(1)[0]
     children.start_ready(
         "toxiproxy",
         [find_tool("toxiproxy-server"), "-host", "127.0.0.1", "-port", str(port)],

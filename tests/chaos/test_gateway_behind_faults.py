@@ -11,8 +11,8 @@ from toxiproxy import Proxy, Toxiproxy
 from toxiproxy.api import APIConsumer
 
 from scripts.chaos.experiments import ROOT, Variant, all_experiments, load_toxics
-from scripts.chaos.processes import Children
 from scripts.chaos.stack import Stack, start_stack
+from scripts.processes import Children
 from tests.chaos.conftest import find_tool
 
 # Longer than the first-token limit of chaos/local/gateway.yaml and an answer.

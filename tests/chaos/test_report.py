@@ -13,11 +13,11 @@ import pytest
 
 from scripts.chaos.experiments import Variant, all_experiments
 from scripts.chaos.judge import Outcome, Verdict, read_verdict
-from scripts.chaos.processes import HarnessFailed
 from scripts.chaos.report import Run, limit_text, measured_text, page
 from scripts.chaos.stack import Ports
 from scripts.chaos.starvation import STARVED_ABOVE, Starvation
 from scripts.chaos.timeline import build, percentile, read_samples
+from scripts.processes import HarnessFailed
 
 STARTED_AT_MS = 1_000_000.0
 

@@ -11,8 +11,9 @@ import pytest
 from toxiproxy import Proxy
 
 from scripts.chaos.experiments import all_experiments, load_toxics
-from scripts.chaos.processes import Children, answers
-from scripts.chaos.stack import PROXIES_FILE, Ports, free_port
+from scripts.chaos.stack import PROXIES_FILE, Ports
+from scripts.local import free_ports
+from scripts.processes import Children, answers
 from tests.chaos.conftest import Injector
 
 PATIENCE_S = 1.0
@@ -22,7 +23,7 @@ CALL = {"model": "stand-in", "messages": [{"role": "user", "content": "hello"}]}
 @pytest.fixture
 def stand_in(children: Children) -> int:
     """The port of a stand-in provider that answers at once."""
-    port = free_port()
+    port = free_ports(1)[0]
     children.start_ready(
         "stand-in",
         [

@@ -8,10 +8,10 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import orjson
+
+from tests.support.raw_server import RawServer
 
 _PATH = re.compile(rb"[A-Z]+ /([^/ ]+)/")
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
@@ -62,54 +62,30 @@ class Said:
         return head.encode() + self.body
 
 
-class ScriptedProvider:
+class ScriptedProvider(RawServer):
     """One server for many providers, each of which always gives the same answer."""
 
     def __init__(self, answers: Mapping[str, Said]) -> None:
         """Keep what each provider, by name, will say; nothing is opened yet."""
+        super().__init__()
         self._answers = answers
         self.requests: Counter[str] = Counter()
 
     @property
     def base_urls(self) -> dict[str, str]:
         """Where the API of each provider begins."""
-        host, port = self._server.sockets[0].getsockname()[:2]
-        return {name: f"http://{host}:{port}/{name}/v1" for name in self._answers}
+        return {name: f"{self.origin}/{name}/v1" for name in self._answers}
 
-    async def __aenter__(self) -> Self:
-        """Listen."""
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop."""
-        self._server.close()
-        for writer in [*self._writers]:
-            writer.transport.abort()
-        await self._server.wait_closed()
-
-    async def _serve(
+    async def converse(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self._writers.add(writer)
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                found = _LENGTH.search(head)
-                await reader.readexactly(int(found[1]) if found else 0)
-                asked = _PATH.match(head)
-                name = asked[1].decode() if asked else ""
-                self.requests[name] += 1
-                writer.write(self._answers[name].wire)
-                await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            self._writers.discard(writer)
-            writer.close()
+        """Answer one request after the other."""
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            found = _LENGTH.search(head)
+            await reader.readexactly(int(found[1]) if found else 0)
+            asked = _PATH.match(head)
+            name = asked[1].decode() if asked else ""
+            self.requests[name] += 1
+            writer.write(self._answers[name].wire)
+            await writer.drain()

@@ -2,12 +2,20 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from scripts.chaos.processes import Children, HarnessFailed
+from scripts.processes import Children, HarnessFailed
 
 WAIT = "import time; time.sleep(60)"
+
+
+@pytest.fixture
+def children(tmp_path: Path) -> Iterator[Children]:
+    with Children(tmp_path, tmp_path) as started:
+        yield started
 
 
 def test_what_a_run_started_is_gone_when_it_ends(children: Children) -> None:
